@@ -1,0 +1,77 @@
+"""Harness: a lab bench for vision-based game agents.
+
+The front door is lazy: ``import harness`` loads no torch, no numba and no cv2.
+"""
+
+from __future__ import annotations
+
+import importlib as _importlib
+from importlib import metadata as _metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness import analysis, intervention, overlay
+    from harness.agent.agent import Agent
+    from harness.agent.load import load_agent
+    from harness.errors import HarnessError
+    from harness.intervention.intervention import Intervention
+    from harness.recording.recorder import Recorder
+    from harness.recording.recording import Recording, open_recording
+    from harness.replay.replay import replay_recording
+    from harness.rollout import Step, run_episode
+    from harness.scenario.load import load_scenario
+    from harness.scenario.schema import Scenario
+    from harness.world.world import World, make_world
+
+_DOOR = {
+    "Agent": "harness.agent.agent",
+    "HarnessError": "harness.errors",
+    "Intervention": "harness.intervention.intervention",
+    "Recorder": "harness.recording.recorder",
+    "Recording": "harness.recording.recording",
+    "Scenario": "harness.scenario.schema",
+    "Step": "harness.rollout",
+    "World": "harness.world.world",
+    "load_agent": "harness.agent.load",
+    "load_scenario": "harness.scenario.load",
+    "make_world": "harness.world.world",
+    "open_recording": "harness.recording.recording",
+    "replay_recording": "harness.replay.replay",
+    "run_episode": "harness.rollout",
+}
+_ROOMS = ("analysis", "intervention", "overlay")
+
+__all__ = [
+    "Agent",
+    "HarnessError",
+    "Intervention",
+    "Recorder",
+    "Recording",
+    "Scenario",
+    "Step",
+    "World",
+    "__version__",
+    "analysis",
+    "intervention",
+    "load_agent",
+    "load_scenario",
+    "make_world",
+    "open_recording",
+    "overlay",
+    "replay_recording",
+    "run_episode",
+]
+
+__version__ = _metadata.version("harness-bench")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _DOOR:
+        return getattr(_importlib.import_module(_DOOR[name]), name)
+    if name in _ROOMS:
+        return _importlib.import_module(f"harness.{name}")
+    raise AttributeError(f"module 'harness' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,69 @@
+"""Names to classes: built-in tables plus entry points. The only place that imports by string."""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import Any
+
+from harness.errors import HarnessError, unknown_name
+
+__all__ = ["TABLES", "load_object", "lookup", "names"]
+
+TABLES: dict[str, dict[str, str]] = {
+    "harness.worlds": {
+        "blockworld": "harness.world.blockworld.world:BlockWorld",
+    },
+    "harness.agents": {
+        "vpt": "harness.agent.vpt.agent:VPTAgent",
+        "noop": "harness.agent.scripted:NoopAgent",
+        "random": "harness.agent.scripted:RandomAgent",
+        "replay": "harness.agent.scripted:ReplayAgent",
+        "chopper": "harness.agent.scripted:ChopperAgent",
+    },
+    "harness.interventions": {
+        "ZeroAblation": "harness.intervention.feature:ZeroAblation",
+        "PixelMask": "harness.intervention.input:PixelMask",
+        "ActionOverride": "harness.intervention.action:ActionOverride",
+    },
+    "harness.analyses": {},
+}
+
+
+def _entry_points(group: str) -> dict[str, metadata.EntryPoint]:
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in metadata.entry_points(group=group):
+        if point.name in TABLES[group] or point.name in found:
+            other = found[point.name].value if point.name in found else TABLES[group][point.name]
+            raise HarnessError(
+                f'two plug-ins are called "{point.name}" in {group}: {other} and {point.value}',
+                hint="uninstall one of the two, or ask its author to rename it",
+            )
+        found[point.name] = point
+    return found
+
+
+def names(group: str) -> list[str]:
+    """Every name registered in a plug-in group, built in or installed."""
+    return sorted({*TABLES[group], *_entry_points(group)})
+
+
+def load_object(path: str) -> Any:
+    """The object at ``"package.module:Name"``."""
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def lookup(group: str, name: str, *, where: str | None = None, error: type[HarnessError] = HarnessError) -> Any:
+    """The class registered under ``name``.
+
+    Raises:
+        HarnessError: (or ``error``) when the name is not registered, with the nearest names.
+    """
+    if name in TABLES[group]:
+        return load_object(TABLES[group][name])
+    points = _entry_points(group)
+    if name in points:
+        return points[name].load()
+    kind = group.rpartition(".")[2].removesuffix("s")
+    raise unknown_name(kind, name, names(group), where=where, error=error)

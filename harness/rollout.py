@@ -1,0 +1,201 @@
+"""The one place where world and agent meet."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.agent.agent import Agent, AgentOutput
+from harness.intervention.intervention import Intervention
+from harness.world.action import Action
+from harness.world.observation import Observation
+from harness.world.world import World
+
+__all__ = ["Episode", "EpisodeResult", "Observer", "Snapshot", "Step", "run_episode", "spawn_streams"]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that decides the future at the start of step ``index``.
+
+    Attributes:
+        index: The step that would be played next.
+        world: The world's own bytes, None where the backend has no snapshots.
+        agent: The agent's memory as named arrays.
+        streams: Bit-generator state of every random stream, by name (JSON values).
+    """
+
+    index: int
+    world: bytes | None
+    agent: Mapping[str, npt.NDArray[Any]]
+    streams: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What is known before the first step; observers get it once."""
+
+    world: World
+    agent: Agent
+    seed: int
+    hooks: tuple[str, ...]
+    interventions: tuple[Intervention, ...]
+    max_steps: int
+    snapshot: Callable[[], Snapshot]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step, frozen. What is recorded stands on both sides of every intervention.
+
+    Attributes:
+        index: 0 for the first.
+        observation: As the world gave it.
+        agent_observation: As the agent saw it (the same object when no input intervention changed it).
+        output: The agent's decision, with log-probabilities and activations.
+        executed: The action the world played.
+        reward: From the world.
+        terminated: From the world.
+        truncated: From the world.
+        info: The world's info after the action: statistics, events, outcomes, pose.
+        snapshot: Call it inside ``on_step`` for the state at the start of step ``index + 1``.
+    """
+
+    index: int
+    observation: Observation
+    agent_observation: Observation
+    output: AgentOutput
+    executed: Action
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: Mapping[str, Any]
+    snapshot: Callable[[], Snapshot]
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """How it ended.
+
+    Attributes:
+        status: "terminated", "truncated", "interrupted" (Ctrl-C) or "failed".
+        n_steps: Steps played.
+        outcomes: Outcome name to {"value", "first_step", "count"}.
+        seed: The episode's seed.
+        seconds: Wall-clock time of the loop.
+        error: The message of the exception that ended a failed episode.
+    """
+
+    status: str
+    n_steps: int
+    outcomes: Mapping[str, Any]
+    seed: int
+    seconds: float
+    error: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """Watches an episode and cannot act."""
+
+    def begin(self, episode: Episode) -> None:
+        """Before the first step."""
+
+    def on_step(self, step: Step) -> None:
+        """After each step."""
+
+    def end(self, result: EpisodeResult) -> None:
+        """After the last step, whatever ended it."""
+
+
+def spawn_streams(seed: int) -> tuple[int, np.random.Generator, np.random.Generator]:
+    """Separate streams from one seed: the world's seed, the agent's generator, the interventions' generator."""
+    world, agent, intervention = np.random.SeedSequence(seed).spawn(3)
+    world_seed = int(world.generate_state(1, np.uint32)[0] >> 1)
+    return world_seed, np.random.Generator(np.random.PCG64(agent)), np.random.Generator(np.random.PCG64(intervention))
+
+
+def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | None = None,
+                observers: Sequence[Observer] = (), hooks: Sequence[str] = (),
+                interventions: Sequence[Intervention] = ()) -> EpisodeResult:
+    """Play one episode.
+
+    Args:
+        world: From ``make_world``.
+        agent: From ``load_agent``.
+        seed: One seed for everything; world, agent and interventions draw from separate streams spawned from it.
+        max_steps: Stop earlier than the scenario's ``episode.max_steps``.
+        observers: Each gets ``begin``, a frozen ``Step`` per step, and ``end``.
+        hooks: Globs of hook names to trace, e.g. ``"blocks.*.attn.hook_pattern"``.
+        interventions: Applied in order at their sites.
+
+    Returns:
+        How it ended. Ctrl-C ends the episode as "interrupted", closes the observers and is raised again.
+
+    Raises:
+        HookError: when a glob matches no hook point.
+    """
+    names = tuple(agent.resolve_hooks(list(hooks)))
+    edits = [pair for intervention in interventions for pair in intervention.fwd_hooks()]
+    world_seed, agent_rng, intervention_rng = spawn_streams(seed)
+    limit = min(x for x in (max_steps, world.scenario.episode.max_steps) if x is not None)
+    status, error, outcomes, n_steps, began = "failed", None, {}, 0, time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(agent.hooks(edits) if edits else contextlib.nullcontext())
+        observation, info = world.reset(seed=world_seed)
+        state = agent.initial_state()
+
+        def snapshot() -> Snapshot:
+            streams = {"agent": agent_rng.bit_generator.state, "intervention": intervention_rng.bit_generator.state}
+            frozen = world.snapshot() if world.capabilities.snapshots else None
+            return Snapshot(n_steps, frozen, agent.save_state(state), streams)
+
+        episode = Episode(world, agent, seed, names, tuple(interventions), limit, snapshot)
+        for observer in observers:
+            observer.begin(episode)
+        try:
+            outcomes = info["outcomes"]
+            while n_steps < limit:
+                seen = _seen(observation, interventions, n_steps, intervention_rng)
+                shown = {**seen, "world_state": world.world_state()} if agent.privileged else seen
+                output = agent.act(shown, state, agent_rng, hooks=names)
+                executed = output.action
+                for intervention in interventions:
+                    executed = intervention.change_action(executed, n_steps, intervention_rng)
+                following, reward, terminated, truncated, info = world.step(executed)
+                state, outcomes = output.state, info["outcomes"]
+                n_steps += 1
+                truncated = truncated or (n_steps >= limit and not terminated)
+                step = Step(n_steps - 1, observation, seen, output, executed, float(reward), terminated, truncated,
+                            info, snapshot)
+                for observer in observers:
+                    observer.on_step(step)
+                observation = following
+                if terminated or truncated:
+                    break
+            status = "terminated" if n_steps and terminated else "truncated"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except Exception as problem:
+            error = f"{type(problem).__name__}: {problem}"
+            raise
+        finally:
+            result = EpisodeResult(status, n_steps, outcomes, seed, time.perf_counter() - began, error)
+            for observer in observers:
+                observer.end(result)
+    return result
+
+
+def _seen(observation: Observation, interventions: Sequence[Intervention], step: int,
+          rng: np.random.Generator) -> Observation:
+    pov = observation["pov"]
+    for intervention in interventions:
+        pov = intervention.change_input(pov, step, rng)
+    return observation if pov is observation["pov"] else {**observation, "pov": pov}

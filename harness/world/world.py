@@ -1,0 +1,180 @@
+"""The World contract: a ``gymnasium.Env`` that can also be commanded, inspected, frozen and thawed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from harness.errors import WorldError
+from harness.registry import lookup
+from harness.scenario.compile import compile_scenario
+from harness.scenario.outcomes import OutcomeTracker
+from harness.scenario.schema import Scenario
+from harness.scenario.setup import WorldSetup
+from harness.world.action import action_space, check_action
+from harness.world.observation import Observation, WorldState, observation_space
+
+__all__ = ["Capabilities", "World", "make_world"]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do; outcomes and interventions ask here before they promise anything.
+
+    Attributes:
+        backend: The engine's name.
+        commands: Whether ``command()`` works in mid-episode.
+        snapshots: Whether ``snapshot()``/``restore()`` work.
+        segmentation: Whether ``world_state(segmentation=True)`` works.
+        depth: Whether ``world_state(depth=True)`` works.
+        entities: Whether entities with boxes and health are reported.
+        deterministic: Whether the same seed and actions give byte-identical frames.
+        actions_matter: False for a recorded video.
+    """
+
+    backend: str
+    commands: bool = False
+    snapshots: bool = False
+    segmentation: bool = False
+    depth: bool = False
+    entities: bool = False
+    deterministic: bool = False
+    actions_matter: bool = True
+
+
+class World(gymnasium.Env[Observation, dict[str, Any]]):
+    """One world running one scenario.
+
+    Subclasses give ``_reset``, ``_tick``, ``_pov`` and ``world_state``; episode length, outcomes and the
+    terminated/truncated pair are decided here, once, for every backend.
+
+    Args:
+        scenario: What to build, how long to play, what to measure.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    capabilities: Capabilities
+
+    def __init__(self, scenario: Scenario, *, render_mode: str | None = "rgb_array") -> None:
+        self.scenario = scenario
+        self.render_mode = render_mode
+        self.observation_space = observation_space()
+        self.action_space = action_space()
+        self.setup: WorldSetup | None = None
+        self._outcomes = OutcomeTracker(scenario.outcomes)
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None
+              ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode. The same seed gives the same world.
+
+        Args:
+            seed: Seed of everything random in the world; None continues the stream (Gymnasium's rule).
+            options: None, or empty: no backend takes options yet.
+
+        Returns:
+            The first observation, and info with ``statistics``, ``events``, ``outcomes``, ``pose``.
+        """
+        super().reset(seed=seed)
+        if options:
+            raise WorldError(f"reset takes no options, got {sorted(options)}")
+        world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
+        self.setup = compile_scenario(self.scenario, seed=world_seed)
+        self._steps = 0
+        self._outcomes = OutcomeTracker(self.scenario.outcomes)
+        self._reset(self.setup, world_seed)
+        state = self.world_state()
+        self._outcomes.start(state.statistics, state.player.position)
+        return {"pov": self._pov()}, self._info(state)
+
+    def step(self, action: Mapping[str, Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Play one tick (1/20 s).
+
+        Args:
+            action: MineRL's dictionary; missing keys are released.
+
+        Returns:
+            observation, reward (always 0.0: what counts is in the outcomes), terminated, truncated, info.
+
+        Raises:
+            WorldError: for an action that is not one, or before the first reset.
+        """
+        if self.setup is None:
+            raise WorldError("step was called before reset", hint="call world.reset(seed=...) first")
+        full = check_action(action)
+        self._tick(full)
+        state = self.world_state()
+        self._outcomes.update(self._steps, state.statistics, state.events, state.looking_at, state.player.position)
+        self._steps += 1
+        died = state.player.health <= 0
+        terminated = died or self._outcomes.met(self.scenario.episode.terminate_when)
+        truncated = not terminated and self._steps >= self.scenario.episode.max_steps
+        return {"pov": self._pov()}, 0.0, terminated, truncated, self._info(state)
+
+    def render(self) -> Any:
+        """The current picture, uint8 [360, 640, 3], again; looking changes nothing."""
+        return self._pov()
+
+    def _info(self, state: WorldState) -> dict[str, Any]:
+        player = state.player
+        return {
+            "tick": state.tick,
+            "statistics": dict(state.statistics),
+            "events": [dict(event) for event in state.events],
+            "outcomes": self._outcomes.results(),
+            "pose": {"position": list(player.position), "yaw": player.yaw, "pitch": player.pitch},
+            "health": player.health,
+        }
+
+    @abstractmethod
+    def _reset(self, setup: WorldSetup, seed: int) -> None:
+        """Build the world and let it settle."""
+
+    @abstractmethod
+    def _tick(self, action: dict[str, Any]) -> None:
+        """Advance one tick under a complete action."""
+
+    @abstractmethod
+    def _pov(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The picture now, uint8 [360, 640, 3], a fresh array."""
+
+    @abstractmethod
+    def world_state(self, *, segmentation: bool = False, depth: bool = False, blocks: bool = False) -> WorldState:
+        """The privileged state now."""
+
+    def command(self, text: str) -> None:
+        """Run one slash command such as ``/setblock 0 100 3 minecraft:oak_log``.
+
+        Raises:
+            WorldError: when the backend takes no commands, or the command is wrong.
+        """
+        raise WorldError(f"the {self.capabilities.backend} backend takes no commands (got {text!r})")
+
+    def snapshot(self) -> bytes:
+        """Everything that decides the future, as bytes that hold no code."""
+        raise WorldError(f"the {self.capabilities.backend} backend has no snapshots")
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go back to a snapshot of the same scenario."""
+        raise WorldError(f"the {self.capabilities.backend} backend has no snapshots")
+
+
+def make_world(scenario: Scenario, backend: str = "blockworld", **keywords: Any) -> World:
+    """Build a world for a scenario. Close it, or use it in a ``with`` block.
+
+    Args:
+        scenario: From ``load_scenario``.
+        backend: A name from ``harness plugins list`` (built in: blockworld).
+        keywords: Passed to the backend's class.
+
+    Raises:
+        WorldError: for an unknown backend.
+    """
+    world = lookup("harness.worlds", backend, error=WorldError)(scenario, **keywords)
+    assert isinstance(world, World)
+    return world
