@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from harness.errors import HarnessError, unknown_name
 
-__all__ = ["TABLES", "load_object", "lookup", "names"]
+__all__ = ["TABLES", "data_dir", "load_object", "lookup", "names"]
 
 TABLES: dict[str, dict[str, str]] = {
     "harness.worlds": {
@@ -28,6 +29,20 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "harness.analyses": {},
 }
+
+
+def data_dir(kind: Literal["scenarios", "agents"]) -> Path:
+    """The folder of bundled definitions: inside an installed wheel, or at the root of a checkout.
+
+    Raises:
+        HarnessError: when neither is there (a broken installation).
+    """
+    package = Path(__file__).resolve().parent
+    for candidate in (package / "_data" / kind, package.parent / kind):
+        if candidate.is_dir():
+            return candidate
+    raise HarnessError(f"the bundled {kind} are missing from this installation",
+                       where=str(package), hint="install the package again")
 
 
 def _entry_points(group: str) -> dict[str, metadata.EntryPoint]:
