@@ -110,6 +110,11 @@ class Catalogue:
     creatures: Mapping[str, Creature]
     villager_types: Mapping[str, VillagerType]
     professions: Mapping[str, Profession]
+    rules: Mapping[str, bool | int]
+    biomes: tuple[str, ...]
+    weathers: tuple[str, ...]
+    difficulties: tuple[str, ...]
+    times: Mapping[str, int]
 
     def block(self, name: str) -> Block:
         """The block called ``name``, with or without ``minecraft:``.
@@ -157,7 +162,7 @@ def _read(name: str) -> dict[str, Any]:
 @functools.cache
 def catalogue() -> Catalogue:
     """The tables, read once."""
-    blocks, creatures = _read("blocks.yaml"), _read("creatures.yaml")
+    blocks, creatures, words = _read("blocks.yaml"), _read("creatures.yaml"), _read("vocabulary.yaml")
     return Catalogue(
         blocks={n: Block(**{"name": n, "drop": n, "minecraft": n, **row}) for n, row in blocks["blocks"].items()},
         items={n: Item(name=n, **row) for n, row in blocks["items"].items()},
@@ -165,4 +170,9 @@ def catalogue() -> Catalogue:
         creatures={n: Creature(name=n, **{**row, "box": tuple(row["box"])}) for n, row in creatures["creatures"].items()},
         villager_types={n: VillagerType(name=n, **row) for n, row in creatures["villager_types"].items()},
         professions={n: Profession(name=n, **row) for n, row in creatures["professions"].items()},
+        rules=words["rules"],
+        biomes=tuple(words["biomes"]),
+        weathers=tuple(words["weathers"]),
+        difficulties=tuple(words["difficulties"]),
+        times=words["times"],
     )

@@ -1,0 +1,260 @@
+"""``WorldSetup`` to Minecraft slash commands, in two dialects.
+
+Order: once per session (game rules, the one that silences feedback first), clean slate, blocks, creatures, player,
+time and weather. Ids and block states come from the catalogue. Not expressible as commands, and left to a world's
+adapter: the selected hotbar slot and the biome.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from harness.errors import ScenarioError
+from harness.scenario.catalogue import catalogue
+from harness.scenario.geometry import split_box
+from harness.scenario.setup import EntitySetup, Fill, WorldSetup
+
+__all__ = ["MAX_COMMAND", "MAX_FILL", "Dialect", "episode_commands", "session_commands", "to_commands"]
+
+Dialect = Literal["1.16.5", "1.21"]
+_DIALECTS = ("1.16.5", "1.21")
+
+MAX_COMMAND = 256
+"""Characters a chat line carries."""
+
+MAX_FILL = 32768
+"""Blocks one /fill may change."""
+
+_MARGIN = 12  # blocks of cleared, even ground around everything that stands
+_REACH = 32  # and at least so far from the player
+_HEADROOM = 10  # blocks of air above the ground, at least
+_DEPTH = 4  # layers of ground
+
+
+def to_commands(setup: WorldSetup, dialect: Dialect = "1.16.5") -> list[str]:
+    """Every command that builds the world, in order: ``session_commands`` and then ``episode_commands``.
+
+    Args:
+        setup: From ``compile_scenario``.
+        dialect: "1.16.5" (with a leading slash) or "1.21" (without).
+
+    Returns:
+        Commands of at most 256 characters; no fill is larger than 32,768 blocks.
+
+    Raises:
+        ScenarioError: for an unknown dialect.
+    """
+    return [*session_commands(setup, dialect), *episode_commands(setup, dialect)]
+
+
+def session_commands(setup: WorldSetup, dialect: Dialect = "1.16.5") -> list[str]:
+    """What has to be said once per world: game rules and difficulty."""
+    rules = {**catalogue().rules, **setup.rules}
+    lines = [f"gamerule {name} {str(value).lower()}" for name, value in rules.items()]
+    return _finished([*lines, f"difficulty {setup.difficulty}"], dialect)
+
+
+def episode_commands(setup: WorldSetup, dialect: Dialect = "1.16.5") -> list[str]:
+    """What has to be said before every episode."""
+    lines: list[str] = []
+    lines += _clean_slate(setup, dialect)
+    for fill in setup.fills:
+        lines += _fill(fill, dialect)
+    for index, entity in enumerate(setup.entities):
+        lines += _summon(entity, index, dialect)
+    lines += _player(setup, dialect)
+    lines += [f"time set {setup.time}", f"weather {setup.weather} 1000000"]
+    return _finished(lines, dialect)
+
+
+def _finished(lines: list[str], dialect: str) -> list[str]:
+    if dialect not in _DIALECTS:
+        raise ScenarioError(f'unknown dialect "{dialect}"', hint=f"known: {', '.join(_DIALECTS)}")
+    slash = "/" if dialect == "1.16.5" else ""
+    commands = [slash + line for line in lines]
+    for command in commands:
+        assert len(command) <= MAX_COMMAND, command
+    return commands
+
+
+def _number(value: float) -> str:
+    text = f"{value:.4f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _cells(*cells: tuple[int, int, int]) -> str:
+    return " ".join(str(number) for cell in cells for number in cell)
+
+
+def _block(name: str, dialect: Dialect) -> str:
+    block = catalogue().block(name)
+    return "minecraft:" + (block.named_in or {}).get(dialect, block.minecraft)
+
+
+def _item(name: str) -> str:
+    return f"minecraft:{catalogue().item(name).name}"
+
+
+def _bare(name: str, dialect: Dialect) -> str:
+    # In a filter the states are left out: any state of the block matches.
+    return _block(name, dialect).partition("[")[0]
+
+
+def _boxes(first: tuple[int, int, int], last: tuple[int, int, int], block: str, suffix: str = "") -> Iterator[str]:
+    for low, high in split_box(first, last, MAX_FILL):
+        yield f"fill {_cells(low, high)} {block}{suffix}"
+
+
+def _fill(fill: Fill, dialect: Dialect) -> Iterator[str]:
+    if fill.first == fill.last and fill.replace is None:
+        yield f"setblock {_cells(fill.first)} {_block(fill.block, dialect)}"
+        return
+    suffix = "" if fill.replace is None else f" replace {_bare(fill.replace, dialect)}"
+    yield from _boxes(fill.first, fill.last, _block(fill.block, dialect), suffix)
+
+
+def _clean_slate(setup: WorldSetup, dialect: Dialect) -> Iterator[str]:
+    low, high = _extent(setup)
+    ground = _block(setup.ground, dialect)
+    yield "kill @e[type=!minecraft:player]"
+    yield "kill @e[type=minecraft:item]"  # what the first kill dropped
+    yield "gamemode survival @p"
+    yield "clear @p"
+    yield "effect clear @p"
+    yield "experience set @p 0 levels"
+    yield "experience set @p 0 points"
+    # A fill needs its chunks loaded: bring the player and keep the area.
+    yield _teleport(setup)
+    yield f"forceload add {low[0]} {low[2]} {high[0]} {high[2]}"
+    bottom = max(0, setup.ground_y - _DEPTH + 1)
+    yield from _boxes((low[0], bottom, low[2]), (high[0], setup.ground_y, high[2]), ground)
+    yield from _boxes((low[0], setup.ground_y + 1, low[2]), high, "minecraft:air")
+
+
+def _extent(setup: WorldSetup) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """The box to clear: all that stands, a margin, and some way around the player."""
+    px, _, pz = (math.floor(v) for v in setup.player.position)
+    corners = [(px - _REACH + _MARGIN, setup.ground_y, pz - _REACH + _MARGIN),
+               (px + _REACH - _MARGIN, setup.ground_y, pz + _REACH - _MARGIN)]
+    corners += [corner for fill in setup.fills for corner in (fill.first, fill.last)]
+    for entity in setup.entities:
+        x, y, z = (math.floor(v) for v in entity.position)
+        corners.append((x, y, z))
+    xs, ys, zs = zip(*corners, strict=True)
+    top = min(255, max(max(ys) + 1, setup.ground_y + _HEADROOM))
+    return ((min(xs) - _MARGIN, setup.ground_y, min(zs) - _MARGIN), (max(xs) + _MARGIN, top, max(zs) + _MARGIN))
+
+
+def _teleport(setup: WorldSetup) -> str:
+    player = setup.player
+    numbers = " ".join(_number(v) for v in (*player.position, player.yaw, player.pitch))
+    return f"tp @p {numbers}"
+
+
+def _player(setup: WorldSetup, dialect: Dialect) -> Iterator[str]:
+    yield _teleport(setup)
+    for slot, (name, count) in sorted(setup.player.hotbar.items()):
+        if dialect == "1.21":
+            yield f"item replace entity @p hotbar.{slot} with {_item(name)} {count}"
+        else:
+            yield f"replaceitem entity @p hotbar.{slot} {_item(name)} {count}"
+
+
+def _summon(entity: EntitySetup, index: int, dialect: Dialect) -> Iterator[str]:
+    """One /summon, and /data merge lines for what does not fit into it."""
+    place = " ".join(_number(v) for v in entity.position)
+    head = f"summon minecraft:{catalogue().creature(entity.type).name} {place} "
+    parts = _nbt(entity, dialect)
+    # One character is kept for the slash.
+    if len(head) + len(_compound(parts)) < MAX_COMMAND:
+        yield head + _compound(parts)
+        return
+    own = f"harness{index}"
+    tags = [tag for tag in (entity.tag, own) if tag]
+    first, *rest = _packed({**parts, "Tags": _Raw(_list([_text(tag) for tag in tags]))}, MAX_COMMAND - 1 - len(head))
+    yield head + _compound(first)
+    for chunk in rest:
+        yield f"data merge entity @e[tag={own},limit=1] {_compound(chunk)}"
+
+
+def _packed(parts: Mapping[str, Any], room: int) -> list[dict[str, Any]]:
+    """Split NBT into compounds that each fit: ``room`` for the first, the usual line for the others."""
+    chunks: list[dict[str, Any]] = [{}]
+    for key, value in parts.items():
+        if len(_compound({**chunks[-1], key: value})) > room:
+            chunks.append({})
+            room = MAX_COMMAND - 60
+        chunks[-1][key] = value
+    return chunks
+
+
+class _Raw(str):
+    """NBT text that is already written."""
+
+
+def _nbt(entity: EntitySetup, dialect: Dialect) -> dict[str, Any]:
+    creature = catalogue().creature(entity.type)
+    extra = dict(creature.minecraft or {})
+    parts: dict[str, Any] = {}
+    if entity.tag:
+        parts["Tags"] = _Raw(_list([_text(entity.tag)]))
+    if creature.stat:  # a mob; an armour stand has no mind to switch off
+        if not entity.ai:
+            parts["NoAI"] = True
+        parts |= {"Silent": True, "PersistenceRequired": True}
+    if entity.invulnerable:
+        parts["Invulnerable"] = True
+    parts["Rotation"] = _Raw(f"[{_number(entity.yaw)}f,{_number(entity.pitch)}f]")
+    if entity.health is not None:
+        parts["Health"] = _Raw(f"{_number(entity.health)}f")
+    if entity.type == "villager":
+        parts |= _dress(entity)
+    armour = _armour(extra.pop("head", None), entity.colour, dialect)
+    if armour:
+        parts["ArmorItems"] = _Raw(armour)
+    return {**parts, **extra}
+
+
+def _dress(entity: EntitySetup) -> dict[str, Any]:
+    # A villager of level 1 without experience gives its job up when it has no work place near.
+    working = entity.profession not in ("none", "nitwit")
+    data = (f'{{profession:"minecraft:{entity.profession}",type:"minecraft:{entity.villager_type}",'
+            f"level:{2 if working else 1}}}")
+    return {"VillagerData": _Raw(data), **({"Xp": 10} if working else {})}
+
+
+def _armour(head: str | None, colour: str | None, dialect: Dialect) -> str | None:
+    """Boots, leggings, chest plate, helmet: the order Minecraft lists them in."""
+    if head is None and colour is None:
+        return None
+    count = "count:1" if dialect == "1.21" else "Count:1b"
+    chest = "{}"
+    if colour is not None:
+        number = int(colour.removeprefix("#"), 16)
+        dyed = (f'components:{{"minecraft:dyed_color":{{rgb:{number}}}}}' if dialect == "1.21"
+                else f"tag:{{display:{{color:{number}}}}}")
+        chest = f'{{id:"minecraft:leather_chestplate",{count},{dyed}}}'
+    helmet = "{}" if head is None else f'{{id:"minecraft:{head}",{count}}}'
+    return _list(["{}", "{}", chest, helmet])
+
+
+def _text(value: str) -> str:
+    return f'"{value}"'
+
+
+def _list(values: list[str]) -> str:
+    return f"[{','.join(values)}]"
+
+
+def _compound(parts: Mapping[str, Any]) -> str:
+    return "{" + ",".join(f"{key}:{_value(value)}" for key, value in parts.items()) + "}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, _Raw):
+        return str(value)
+    if isinstance(value, bool):
+        return f"{int(value)}b"
+    return str(value) if isinstance(value, int) else _text(str(value))
