@@ -167,7 +167,8 @@ def catalogue() -> Catalogue:
         blocks={n: Block(**{"name": n, "drop": n, "minecraft": n, **row}) for n, row in blocks["blocks"].items()},
         items={n: Item(name=n, **row) for n, row in blocks["items"].items()},
         trees={n: Tree(n, row["log"], row["leaves"], tuple(row["height"])) for n, row in blocks["trees"].items()},
-        creatures={n: Creature(name=n, **{**row, "box": tuple(row["box"])}) for n, row in creatures["creatures"].items()},
+        creatures={n: Creature(name=n, **{**row, "box": tuple(row["box"])})
+                   for n, row in creatures["creatures"].items()},
         villager_types={n: VillagerType(name=n, **row) for n, row in creatures["villager_types"].items()},
         professions={n: Profession(name=n, **row) for n, row in creatures["professions"].items()},
         rules=words["rules"],

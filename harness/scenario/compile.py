@@ -10,9 +10,9 @@ import numpy as np
 from harness.errors import ScenarioError
 from harness.scenario.catalogue import catalogue
 from harness.scenario.commands import to_commands
+from harness.scenario.fields import COMPASS
 from harness.scenario.geometry import cells_to_boxes, line_cells, places, tree_fills
 from harness.scenario.schema import (
-    COMPASS,
     BlockStep,
     EntitySpec,
     EntityStep,

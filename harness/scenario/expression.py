@@ -1,8 +1,8 @@
 """``${name}`` and ``${distance + 0.5}`` in scenario files: parameters and plain arithmetic, nothing else.
 
-    sum     = product (("+" | "-") product)*
-    product = factor (("*" | "/") factor)*
-    factor  = "-" factor | number | name | "floor" "(" sum ")" | "(" sum ")"
+sum     = product (("+" | "-") product)*
+product = factor (("*" | "/") factor)*
+factor  = "-" factor | number | name | "floor" "(" sum ")" | "(" sum ")"
 """
 
 from __future__ import annotations

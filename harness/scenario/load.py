@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from harness.errors import nearest_names, unknown_name
 from harness.registry import data_dir
-from harness.scenario.expression import ExpressionError, Scalar, escape, names_in, substitute
+from harness.scenario.diagnose import located, place_of, spelled
+from harness.scenario.dump import dump_scenario, json_schema
+from harness.scenario.expression import ExpressionError, Scalar, names_in, substitute
 from harness.scenario.problem import Problem, ScenarioFileError
 from harness.scenario.schema import Parameter, Scenario, mistakes_between_parts
-from harness.scenario.source import (
-    MAX_BYTES,
-    Entry,
-    Node,
-    Place,
-    Source,
-    SourceProblem,
-    quoted_scalar_words,
-    read_tree,
-)
+from harness.scenario.source import MAX_BYTES, Entry, Node, Place, Source, SourceProblem, read_tree
 
 __all__ = [
     "dump_scenario", "json_schema", "load_scenario", "parse_scenario", "parse_value", "scenario_names", "scenario_path",
@@ -89,7 +79,7 @@ def parse_scenario(text: str, *, name: str = "<text>", parameters: Mapping[str, 
 def parse_value(text: str) -> Any:
     """One value as a scenario file would read it: ``3`` is a number, ``true`` a boolean, ``none`` a text."""
     try:
-        return read_tree(Source("<value>", text)).plain() if text.strip() else text
+        return read_tree(Source("<value>", text))[0].plain() if text.strip() else text
     except SourceProblem:
         return text
 
@@ -145,10 +135,11 @@ class _Reader:
 
     def read_text(self, text: str, name: str, path: Path | None, chain: tuple[Path, ...] = ()) -> Node:
         try:
-            root = read_tree(Source(name, text))
+            root, found = read_tree(Source(name, text))
         except SourceProblem as problem:
             place = problem.place or Place(Source(name, text), 0, 0, 0)
             raise self.stop(Problem("", problem.message, place, problem.hint)) from None
+        self.problems += [Problem("", p.message, p.place, p.hint) for p in found]
         if not isinstance(root.value, dict):
             raise self.stop(Problem("", f"expected a mapping such as name: my-scenario (got {_sort_of(root)})",
                                     root.place))
@@ -174,7 +165,8 @@ class _Reader:
     def base_path(self, node: Node, path: Path | None) -> Path:
         name = node.value
         if not isinstance(name, str) or not name or "\0" in name:
-            raise self.stop(Problem("extends", f"expected a scenario's name or file (got {_sort_of(node)})", node.place))
+            raise self.stop(Problem("extends", f"expected a scenario's name or file (got {_sort_of(node)})",
+                                    node.place))
         folders = [] if path is None else [path.parent]
         folders.append(data_dir("scenarios"))
         file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
@@ -251,20 +243,23 @@ class _Reader:
             try:
                 return replace(node, value=substitute(node.value, values))
             except ExpressionError as error:
-                self.problems.append(Problem(_spelled(path), error.message, node.place, error.hint))
+                self.problems.append(Problem(spelled(path), error.message, node.place, error.hint))
         return node
 
     def checked(self, tree: Node, data: dict[str, Any]) -> Scenario:
         scenario = None
-        # What could not be filled in has been reported already, and is wrong in itself and as a part of its list.
-        seen = tuple(problem.path for problem in self.problems if problem.place)
+        # What could not be read or filled in has been reported already: neither it nor the list it is in counts twice.
+        seen = tuple(problem.path for problem in self.problems if problem.place and problem.path)
+        places = {problem.place for problem in self.problems if problem.place}
         try:
             scenario = Scenario.model_validate(data, context={"located": True})
         except ValidationError as error:
-            self.problems += [p for p in (_located(tree, e) for e in error.errors()) if not any(s.startswith(p.path) for s in seen)]
+            found = [located(tree, details) for details in error.errors()]
+            self.problems += [p for p in found if p.place not in places
+                              and not any(path.startswith(p.path) for path in seen)]
         for mistake in mistakes_between_parts(data):
-            place = _place_of(tree, mistake.path)
-            self.problems.append(Problem(_spelled(mistake.path), mistake.message, place, mistake.hint))
+            place = place_of(tree, mistake.path)
+            self.problems.append(Problem(spelled(mistake.path), mistake.message, place, mistake.hint))
         if self.problems or scenario is None:
             self.problems.sort(key=lambda p: (p.place.source.name, p.place.line, p.place.column) if p.place
                                else ("", -1, -1))
@@ -334,171 +329,3 @@ def _texts(root: Node) -> Iterator[str]:
             yield from _texts(node)
     elif isinstance(root.value, str):
         yield root.value
-
-
-# Problems ---------------------------------------------------------------------------------------------------------
-
-
-def _spelled(path: Iterable[str | int]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def _place_of(tree: Node, path: Iterable[str | int], *, key: bool = False) -> Place:
-    """Where the value at a path stands (or its key); the nearest enclosing value when it is not there."""
-    node, place = tree, tree.place
-    parts = list(path)
-    for i, part in enumerate(parts):
-        if isinstance(node.value, dict) and str(part) in node.value:
-            entry = node.value[str(part)]
-            node, place = entry.node, entry.node.place
-            if (key and i == len(parts) - 1) or isinstance(node.value, dict | list):
-                place = entry.key
-        elif isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            place = node.place
-        else:
-            break
-    return place
-
-
-def _located(tree: Node, error: ErrorDetails) -> Problem:
-    loc = [part for part in error["loc"] if not str(part).startswith("<")]
-    in_key = bool(loc) and loc[-1] == "[key]"
-    if in_key:
-        loc.pop()
-    message, hint, on_key = _worded(tree, loc, error)
-    place = _place_of(tree, loc, key=on_key or in_key)
-    return Problem(_spelled(loc), message, place, hint)
-
-
-def _worded(tree: Node, loc: list[Any], error: ErrorDetails) -> tuple[str, str | None, bool]:
-    """Message, hint, and whether it is about the key."""
-    context = error.get("ctx") or {}
-    match error["type"]:
-        case "scenario":
-            return context["message"], context.get("hint"), False
-        case "extra_forbidden":
-            known = _known_keys(error)
-            problem = unknown_name("key", str(loc[-1]), known)
-            return problem.message, problem.hint, True
-        case "missing":
-            return f'the key "{loc[-1]}" is missing', None, False
-        case "no_first_key":
-            given = error["input"] if isinstance(error["input"], Mapping) else {}
-            near = [n for key in given for n in nearest_names(str(key), context["keys"], 1)]
-            return error["msg"], f"did you mean {near[0]!r}?" if near else None, False
-    message = error["msg"][0].lower() + error["msg"][1:]
-    value = error["input"]
-    got = _shown(value)
-    return f"{message} (got {got})", None, False
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return repr(value)[:60] if isinstance(value, str) else "nothing" if value is None else str(value)[:60]
-
-
-def _known_keys(error: ErrorDetails) -> list[str]:
-    """The keys allowed where an unknown one stood: found by walking the JSON schema along the error's path."""
-    schema = Scenario.model_json_schema()
-    node: dict[str, Any] = schema
-    for part in error["loc"][:-1]:
-        node = _schema_child(schema, node, part)
-    known = list(_resolved(schema, node).get("properties", {}))
-    return [*known, "extends"] if len(error["loc"]) == 1 else known
-
-
-def _resolved(schema: Mapping[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
-    return node
-
-
-def _schema_child(schema: Mapping[str, Any], node: dict[str, Any], part: Any) -> dict[str, Any]:
-    node = _resolved(schema, node)
-    text = str(part)
-    if text.startswith("<"):
-        branches = [_resolved(schema, b) for b in [*node.get("anyOf", []), *node.get("oneOf", [])]]
-        return next((b for b in branches if text[1:-1] in b.get("properties", {})), {})
-    if text in node.get("properties", {}):
-        child: dict[str, Any] = node["properties"][text]
-        return child
-    for key in ("items", "additionalProperties"):
-        if isinstance(node.get(key), dict):
-            child = node[key]
-            return child
-    patterns = list(node.get("patternProperties", {}).values())
-    branches = [_resolved(schema, b) for b in (patterns[0].get("anyOf", [patterns[0]]) if patterns else [])]
-    return next((b for b in branches if "properties" in b), {})
-
-
-# Writing ----------------------------------------------------------------------------------------------------------
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes whatever YAML 1.1 or 1.2 would not read back as text."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = '"' if quoted_scalar_words(value) or "\n" in value or not value.isprintable() else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_Dumper.add_representer(str, _text)
-
-
-def dump_scenario(scenario: Scenario) -> str:
-    """The scenario as YAML, values filled in. ``load_scenario`` reads it back as an equal value."""
-    data = _escaped(scenario.model_dump(mode="json", by_alias=True, exclude_none=True))
-    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
-    return text
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: item if key == "parameters" else _escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    return escape(value) if isinstance(value, str) else value
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of a scenario file, for editors: also ``extends``, and ``${...}`` wherever a value may stand."""
-    schema = Scenario.model_json_schema()
-    schema["required"] = []
-    schema["properties"]["extends"] = {
-        "type": "string", "description": "A bundled scenario's name, or a file beside this one, to start from."}
-    schema["title"] = "Harness scenario"
-    parameters = schema["$defs"].pop("Parameter")
-    opened = _open(schema)
-    assert isinstance(opened, dict)
-    parameters["required"] = []
-    opened["$defs"]["Parameter"] = {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, parameters]}
-    return opened
-
-
-_REFERENCE = {"type": "string", "pattern": r"\$\{.*\}"}
-
-
-def _open(node: Any) -> Any:
-    """Let every value that is not free text be written as a reference to a parameter, too."""
-    if isinstance(node, list):
-        return [_open(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    node = {key: _open(value) for key, value in node.items()}
-    closed = node.get("type") in ("integer", "number", "boolean") or "enum" in node or (
-        node.get("type") == "string" and "pattern" in node)
-    if not closed:
-        return node
-    outer = {key: node.pop(key) for key in ("description", "default", "title") if key in node}
-    return {**outer, "anyOf": [node, dict(_REFERENCE)]}

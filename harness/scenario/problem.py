@@ -11,6 +11,9 @@ from harness.scenario.source import Place
 __all__ = ["Problem", "ScenarioFileError"]
 
 
+_WIDTH = 160
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing to mend.
@@ -34,18 +37,25 @@ class Problem:
 
     def __str__(self) -> str:
         lines = [f"error: {self.path}: {self.message}" if self.path else f"error: {self.message}"]
-        gutter = ""
+        gutter = " "
         if self.place is not None:
             number = str(self.place.line + 1)
             gutter = " " * len(number)
-            source = self.place.source.line(self.place.line).expandtabs(1)
-            lines += [f"{gutter}--> {self.where}", f"{gutter} |", f"{number} | {source}".rstrip()]
-            if source.strip():
-                carets = "^" * max(1, min(self.place.width, len(source) - self.place.column))
-                lines.append(f"{gutter} | {' ' * self.place.column}{carets}")
+            shown, column = _window(self.place.source.line(self.place.line), self.place.column)
+            lines += [f"{gutter}--> {self.where}", f"{gutter} |", f"{number} | {shown}".rstrip()]
+            if shown.strip():
+                carets = "^" * max(1, min(self.place.width, len(shown) - column))
+                lines.append(f"{gutter} | {' ' * column}{carets}")
         if self.hint:
             lines.append(f"{gutter} = help: {self.hint}")
         return "\n".join(lines)
+
+
+def _window(line: str, column: int) -> tuple[str, int]:
+    """At most ``_WIDTH`` characters of a line around a column, and the column in them."""
+    line = line.replace("\t", " ")
+    start = max(0, column - _WIDTH // 2) if len(line) > _WIDTH else 0
+    return line[start : start + _WIDTH], column - start
 
 
 class ScenarioFileError(ScenarioError):

@@ -8,174 +8,62 @@ Several mappings are told apart by their first key, which also carries the value
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    AllowInfNan,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
-    Strict,
-    StringConstraints,
     Tag,
     ValidationInfo,
-    WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from harness.errors import nearest_names, unknown_name
 from harness.scenario.catalogue import catalogue
+from harness.scenario.fields import (
+    COMPASS,
+    MAX_SPAN,
+    BlockName,
+    BlockOrNone,
+    Bool,
+    Cell,
+    Colour,
+    Column,
+    Count,
+    CreatureName,
+    CreatureOrNone,
+    Float,
+    Int,
+    ItemName,
+    ItemShort,
+    Name,
+    OneOrMany,
+    Pitch,
+    Point,
+    Rules,
+    Scalar,
+    Slot,
+    Slots,
+    Species,
+    SpeciesOrNone,
+    Time,
+    Yaw,
+    complain,
+    known_name,
+    shown,
+)
 
 __all__ = [
-    "COMPASS", "MAX_SPAN", "REACH", "AgentChoice", "BlockStep", "Collected", "Damaged", "EntitySpec", "EntityStep",
+    "AgentChoice", "BlockStep", "Collected", "Damaged", "EntitySpec", "EntityStep",
     "Episode", "FillBlocks", "HotbarItem", "Jitter", "Killed", "LineBlocks", "LookedAtTarget", "Mined", "Moved",
     "Mistake", "Outcome", "Parameter", "PlantTree", "PlayerSpec", "ScatterCreatures", "ScatterTrees", "Scenario",
     "SetBlock", "VillagerDress", "WorldSpec", "mistakes_between_parts",
 ]
-
-REACH = 64
-"""Blocks lie within x, z in [-REACH, REACH): a square of 128 blocks around the origin."""
-
-MAX_SPAN = 128
-"""Longest edge of one fill, in blocks."""
-
-COMPASS = {"south": 0.0, "west": 90.0, "north": 180.0, "east": -90.0}
-"""Yaw in degrees of the four directions; 0 faces +z."""
-
-
-def _complain(message: str, hint: str | None = None, kind: str = "scenario") -> NoReturn:
-    # PydanticCustomError formats its template: the text goes in as a value, so braces in it are harmless.
-    raise PydanticCustomError(kind, "{message}", {"message": message, "hint": hint})  # type: ignore[misc]
-
-
-def _known(kind: str, table: Callable[[], Collection[str]], *, none: bool = False) -> AfterValidator:
-    def check(name: str) -> str:
-        bare = name.removeprefix("minecraft:")
-        if bare in table() or (none and bare == "none"):
-            return bare
-        problem = unknown_name(kind, bare, {*table(), "none"} if none else table())
-        _complain(problem.message, problem.hint)
-    return AfterValidator(check)
-
-
-def _cell(value: list[int]) -> tuple[int, ...]:
-    for axis, number in zip("xyz" if len(value) == 3 else "xz", value, strict=True):
-        low, high = (0, 255) if axis == "y" else (-REACH, REACH - 1)
-        if not low <= number <= high:
-            _complain(f"{axis} must be between {low} and {high} (got {number})",
-                      "blocks outside this box are neither stored nor drawn")
-    return tuple(value)
-
-
-def _point(value: list[float]) -> tuple[float, ...]:
-    for axis, number in zip("xyz", value, strict=True):
-        low, high = (0, 255) if axis == "y" else (-REACH, REACH)
-        if not low <= number <= high:
-            _complain(f"{axis} must be between {low} and {high} (got {number:g})")
-    return tuple(float(number) for number in value)
-
-
-def _numbers(kind: type, n: int) -> BeforeValidator:
-    what = "whole numbers" if kind is int else "numbers"
-    axes = {2: "[x, z]", 3: "[x, y, z]"}[n]
-
-    def check(value: Any) -> Any:
-        allowed = (int,) if kind is int else (int, float)
-        good = (isinstance(value, list | tuple) and len(value) == n
-                and all(isinstance(v, allowed) and not isinstance(v, bool) and v - v == 0 for v in value))
-        if not good:
-            _complain(f"expected {n} {what} {axes} (got {_shown(value)})")
-        return list(value)
-    return BeforeValidator(check)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _pair_or_number(value: Any) -> Any:
-    pair = [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
-    good = (isinstance(pair, list | tuple) and len(pair) == 2
-            and all(isinstance(v, int) and not isinstance(v, bool) for v in pair) and 0 <= pair[0] <= pair[1] <= 64)
-    if not good:
-        _complain(f"expected a number from 0 to 64, or [fewest, most] (got {_shown(value)})")
-    return tuple(pair)
-
-
-def _one_or_many(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _time(value: Any) -> Any:
-    times = catalogue().times
-    if isinstance(value, str):
-        if value not in times:
-            problem = unknown_name("time", value, times)
-            _complain(problem.message, f"{problem.hint}; or a number of ticks from 0 to 23999")
-        return times[value]
-    return value
-
-
-def _item_of(value: Any) -> Any:
-    return {"item": value} if isinstance(value, str) else value
-
-
-def _slots(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    slots = {}
-    for key, item in value.items():
-        if str(key) not in "012345678" or len(str(key)) != 1:
-            _complain(f"a hotbar slot is a number from 0 to 8 (got {_shown(key)})")
-        slots[int(key)] = item
-    return slots
-
-
-def _rules(value: dict[str, bool | int]) -> dict[str, bool | int]:
-    for name, setting in value.items():
-        default = catalogue().rules[name]
-        if type(setting) is not type(default):
-            wanted = "true or false" if isinstance(default, bool) else "a whole number"
-            _complain(f"rule {name} takes {wanted} (got {_shown(setting)})")
-    return value
-
-
-Int = Annotated[int, Strict()]
-Bool = Annotated[bool, Strict()]
-Float = Annotated[float, Strict(), AllowInfNan(False)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-BlockName = Annotated[str, _known("block", lambda: catalogue().blocks)]
-BlockOrNone = Annotated[str, _known("block", lambda: catalogue().blocks, none=True)]
-CreatureName = Annotated[str, _known("creature", lambda: catalogue().creatures)]
-CreatureOrNone = Annotated[str, _known("creature", lambda: catalogue().creatures, none=True)]
-ItemName = Annotated[str, _known("item", lambda: {*catalogue().items, *catalogue().blocks} - {"air"})]
-Species = Annotated[str, _known("tree", lambda: catalogue().trees)]
-SpeciesOrNone = Annotated[str, _known("tree", lambda: catalogue().trees, none=True)]
-RuleName = Annotated[str, _known("rule", lambda: catalogue().rules)]
-_NUMBER = {"type": "number"}
-Cell = Annotated[
-    tuple[int, int, int], AfterValidator(_cell), _numbers(int, 3),
-    WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3})]
-Column = Annotated[
-    tuple[int, int], AfterValidator(_cell), _numbers(int, 2),
-    WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2})]
-Point = Annotated[
-    tuple[float, float, float], AfterValidator(_point), _numbers(float, 3),
-    WithJsonSchema({"type": "array", "items": _NUMBER, "minItems": 3, "maxItems": 3})]
-Count = Annotated[tuple[int, int], BeforeValidator(_pair_or_number), WithJsonSchema(
-    {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 64},
-               {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}]})]
-Yaw = Annotated[Float, Field(ge=-360, le=360)]
-Pitch = Annotated[Float, Field(ge=-90, le=90)]
-Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
-
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -189,7 +77,7 @@ class _Cuboid(_Model):
     def _not_too_long(self) -> _Cuboid:
         for axis, a, b in zip("xyz", self.first, self.last, strict=True):
             if abs(a - b) >= MAX_SPAN:
-                _complain(f"it spans {abs(a - b) + 1} blocks along {axis}; at most {MAX_SPAN} are allowed",
+                complain(f"it spans {abs(a - b) + 1} blocks along {axis}; at most {MAX_SPAN} are allowed",
                           "use a smaller box, or split it")
         return self
 
@@ -198,7 +86,7 @@ class FillBlocks(_Cuboid):
     """A solid box of one block."""
 
     fill: BlockOrNone = Field(description="The block; none leaves the step out.")
-    replace: BlockName | None = Field(None, description="Change only cells that hold this block.")
+    replace: BlockName | None = Field(default=None, description="Change only cells that hold this block.")
 
 
 class SetBlock(_Model):
@@ -219,7 +107,8 @@ class PlantTree(_Model):
 
     tree: SpeciesOrNone = Field(description="The species; none leaves the step out.")
     at: Cell = Field(description="The lowest block of the trunk.")
-    height: Annotated[Int, Field(ge=2, le=16)] | None = Field(None, description="Blocks of trunk; else from the seed.")
+    height: Annotated[Int, Field(ge=2, le=16)] | None = Field(
+        default=None, description="Blocks of trunk; else from the seed.")
 
 
 class _Scatter(_Model):
@@ -227,23 +116,23 @@ class _Scatter(_Model):
     first: Column = Field(alias="from", description="One corner [x, z] of the rectangle, included.")
     last: Column = Field(alias="to", description="The opposite corner [x, z], included.")
     min_distance: Annotated[Float, Field(ge=0, le=MAX_SPAN)] = Field(
-        3.0, description="Blocks between any two things planted or scattered.")
+        default=3.0, description="Blocks between any two things planted or scattered.")
     keep_clear: Annotated[Float, Field(ge=0, le=MAX_SPAN)] = Field(
-        3.0, description="Blocks around the player and around placed creatures that stay free.")
+        default=3.0, description="Blocks around the player and around placed creatures that stay free.")
 
 
 class ScatterTrees(_Scatter):
     """Trees at places drawn from the seed."""
 
-    scatter: Annotated[tuple[Species, ...], BeforeValidator(_one_or_many)] = Field(
+    scatter: Annotated[tuple[Species, ...], OneOrMany] = Field(
         min_length=1, description="Species to draw from.")
 
 
 class VillagerDress(_Model):
     """What a villager wears. Other creatures have no use for it, so that one line can swap the creature."""
 
-    type: Annotated[str, _known("villager type", lambda: catalogue().villager_types)] = "plains"
-    profession: Annotated[str, _known("profession", lambda: catalogue().professions)] = "none"
+    type: Annotated[str, known_name("villager type", lambda: catalogue().villager_types)] = "plains"
+    profession: Annotated[str, known_name("profession", lambda: catalogue().professions)] = "none"
 
 
 class Jitter(_Model):
@@ -255,20 +144,21 @@ class Jitter(_Model):
 
 
 class _Creature(_Model):
-    tag: Name | None = Field(None, description="A name for outcomes and interventions; several may share one.")
+    tag: Name | None = Field(default=None, description="A name for outcomes and interventions; several may share one.")
     facing: Literal["player", "north", "east", "south", "west"] | None = None
-    yaw: Yaw | None = Field(None, description="Degrees; 0 faces +z (south), 90 faces -x (west).")
+    yaw: Yaw | None = Field(default=None, description="Degrees; 0 faces +z (south), 90 faces -x (west).")
     pitch: Pitch = 0.0
-    ai: Bool = Field(True, description="false: stands still.")
-    health: Annotated[Float, Field(gt=0, le=1024)] | None = Field(None, description="Half hearts; else the creature's.")
+    ai: Bool = Field(default=True, description="false: stands still.")
+    health: Annotated[Float, Field(gt=0, le=1024)] | None = Field(
+        default=None, description="Half hearts; else the creature's.")
     villager: VillagerDress = VillagerDress()
-    colour: Colour | None = Field(None, description="Chest plate of an armor stand or zombie, #rrggbb.")
+    colour: Colour | None = Field(default=None, description="Chest plate of an armor stand or zombie, #rrggbb.")
     invulnerable: Bool = False
 
     @model_validator(mode="after")
     def _one_direction(self) -> _Creature:
         if self.facing is not None and self.yaw is not None:
-            _complain("facing and yaw both say where it looks", "leave one of them out")
+            complain("facing and yaw both say where it looks", "leave one of them out")
         return self
 
 
@@ -282,7 +172,7 @@ class EntitySpec(_Creature):
     @model_validator(mode="after")
     def _can_wear(self) -> EntitySpec:
         if self.colour is not None and self.type not in ("armor_stand", "zombie", "none"):
-            _complain(f"a {self.type} wears no chest plate, so colour has no effect",
+            complain(f"a {self.type} wears no chest plate, so colour has no effect",
                       "for a villager choose villager: {type: ...}; a colour fits an armor_stand or a zombie")
         return self
 
@@ -290,7 +180,7 @@ class EntitySpec(_Creature):
 class ScatterCreatures(_Creature, _Scatter):
     """Creatures at places drawn from the seed; they face anywhere unless told."""
 
-    scatter: Annotated[tuple[CreatureName, ...], BeforeValidator(_one_or_many)] = Field(
+    scatter: Annotated[tuple[CreatureName, ...], OneOrMany] = Field(
         min_length=1, description="Creatures to draw from.")
 
 
@@ -300,10 +190,11 @@ def _by_key(*pairs: tuple[str, type[_Model]]) -> Discriminator:
             if isinstance(value, model) or (isinstance(value, Mapping) and key in value):
                 return f"<{key}>"
         return None
-    keys = ", ".join(key for key, _ in pairs)
+    keys = [key for key, _ in pairs]
+    context: dict[str, Any] = {"keys": keys}
     return Discriminator(choose, custom_error_type="no_first_key",
-                         custom_error_message=f"expected a mapping with one of the keys {keys}",
-                         custom_error_context={"keys": [key for key, _ in pairs]})
+                         custom_error_message=f"expected a mapping with one of the keys {', '.join(keys)}",
+                         custom_error_context=context)
 
 
 BlockStep = Annotated[
@@ -320,24 +211,17 @@ class WorldSpec(_Model):
     """The world before the first tick."""
 
     seed: Annotated[Int, Field(ge=0, lt=2**63)] | None = Field(
-        None, description="Fixes trees, scattering and creature jitter; else they follow the episode's seed.")
+        default=None, description="Fixes trees, scattering and creature jitter; else they follow the episode's seed.")
     ground: BlockName = "grass_block"
-    ground_y: Annotated[Int, Field(ge=1, le=200)] = Field(99, description="Height of the topmost ground block.")
-    biome: Annotated[str, _known("biome", lambda: catalogue().biomes)] = "plains"
-    time: Annotated[
-        Annotated[Int, Field(ge=0, lt=24000)], BeforeValidator(_time),
-        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": 23999},
-                                  {"enum": list(catalogue().times)}]})] = Field(
-        6000, description="Ticks after sunrise, or noon, midnight, ...")
-    weather: Annotated[str, _known("weather", lambda: catalogue().weathers)] = "clear"
-    difficulty: Annotated[str, _known("difficulty", lambda: catalogue().difficulties)] = "easy"
-    rules: Annotated[
-        dict[RuleName, Any], AfterValidator(_rules),
-        WithJsonSchema({"type": "object", "additionalProperties": False,
-                        "properties": {n: {"type": "boolean" if isinstance(v, bool) else "integer"}
-                                       for n, v in catalogue().rules.items()}})] = Field(
+    ground_y: Annotated[Int, Field(ge=1, le=200)] = Field(default=99, description="Height of the topmost ground block.")
+    biome: Annotated[str, known_name("biome", lambda: catalogue().biomes)] = "plains"
+    time: Time = Field(default=6000, description="Ticks after sunrise, or noon, midnight, ...")
+    weather: Annotated[str, known_name("weather", lambda: catalogue().weathers)] = "clear"
+    difficulty: Annotated[str, known_name("difficulty", lambda: catalogue().difficulties)] = "easy"
+    rules: Rules = Field(
         default_factory=dict, description="Minecraft game rules; all that happens by itself is off to begin with.")
-    blocks: tuple[BlockStep, ...] = Field((), description="Steps in order; a later one overwrites an earlier one.")
+    blocks: tuple[BlockStep, ...] = Field(
+        default=(), description="Steps in order; a later one overwrites an earlier one.")
     entities: tuple[EntityStep, ...] = ()
 
 
@@ -352,15 +236,10 @@ class PlayerSpec(_Model):
     """Where the agent starts and what it holds."""
 
     at: Point = (0.5, 100.0, 0.5)
-    yaw: Yaw | None = Field(None, description="Degrees; 0 faces +z (south). Not together with facing.")
-    pitch: Pitch = Field(0.0, description="Degrees; positive looks down.")
-    facing: str | None = Field(None, description="north, east, south, west, or the tag of a creature.")
-    hotbar: Annotated[
-        dict[Int, Annotated[HotbarItem, BeforeValidator(_item_of)]], BeforeValidator(_slots),
-        WithJsonSchema({"type": "object", "additionalProperties": False, "patternProperties": {"^[0-8]$": {"anyOf": [
-            {"type": "string"},
-            {"type": "object", "additionalProperties": False, "required": ["item"], "properties": {
-                "item": {"type": "string"}, "count": {"type": "integer", "minimum": 1, "maximum": 64}}}]}}})] = Field(
+    yaw: Yaw | None = Field(default=None, description="Degrees; 0 faces +z (south). Not together with facing.")
+    pitch: Pitch = Field(default=0.0, description="Degrees; positive looks down.")
+    facing: str | None = Field(default=None, description="north, east, south, west, or the tag of a creature.")
+    hotbar: Annotated[dict[Slot, Annotated[HotbarItem, ItemShort]], *Slots] = Field(
         default_factory=dict, description="Slot 0 to 8 to an item, or to {item, count}.")
     selected: Annotated[Int, Field(ge=0, le=8)] = 0
     jitter: Jitter = Jitter()
@@ -368,7 +247,7 @@ class PlayerSpec(_Model):
     @model_validator(mode="after")
     def _one_direction(self) -> PlayerSpec:
         if self.facing is not None and self.yaw is not None:
-            _complain("facing and yaw both say where the player looks", "leave one of them out")
+            complain("facing and yaw both say where the player looks", "leave one of them out")
         return self
 
 
@@ -377,8 +256,9 @@ class Episode(_Model):
 
     max_steps: Annotated[Int, Field(ge=1, le=10_000_000)] = 600
     settle_steps: Annotated[Int, Field(ge=0, le=2000)] = Field(
-        20, description="Steps without input before step 0, while light and creatures settle.")
-    terminate_when: tuple[str, ...] = Field((), description="Outcomes; the first that comes true ends the episode.")
+        default=20, description="Steps without input before step 0, while light and creatures settle.")
+    terminate_when: tuple[str, ...] = Field(
+        default=(), description="Outcomes; the first that comes true ends the episode.")
 
 
 class AgentChoice(_Model):
@@ -389,7 +269,7 @@ class AgentChoice(_Model):
 
 
 class _Counted(_Model):
-    at_least: Annotated[Int, Field(ge=1)] = Field(1, description="How often before the outcome is true.")
+    at_least: Annotated[Int, Field(ge=1)] = Field(default=1, description="How often before the outcome is true.")
 
 
 class Damaged(_Counted):
@@ -420,8 +300,8 @@ class LookedAtTarget(_Counted):
     """Steps in which the crosshair rests on something."""
 
     looked_at: str = Field(description="A tag, a creature, a block, or a glob.")
-    within: Annotated[Float, Field(gt=0)] | None = Field(None, description="Blocks from the eye, at most.")
-    reachable: Bool = Field(False, description="true: only where an attack would land.")
+    within: Annotated[Float, Field(gt=0)] | None = Field(default=None, description="Blocks from the eye, at most.")
+    reachable: Bool = Field(default=False, description="true: only where an attack would land.")
 
 
 class Moved(_Counted):
@@ -437,15 +317,6 @@ Outcome = Annotated[
     _by_key(("damaged", Damaged), ("killed", Killed), ("mined", Mined), ("collected", Collected),
             ("looked_at", LookedAtTarget), ("moved", Moved))]
 
-Scalar = str | int | float | bool
-
-
-def _scalar(value: Any) -> Any:
-    if not isinstance(value, Scalar) or value != value or value in (float("inf"), float("-inf")):
-        _complain(f"a parameter is a text, a finite number, true or false (got {_shown(value)})")
-    return value
-
-
 def _parameter(value: Any) -> Any:
     return value if isinstance(value, Mapping | Parameter) else {"default": value}
 
@@ -453,29 +324,29 @@ def _parameter(value: Any) -> Any:
 class Parameter(_Model):
     """A knob of the file, written ``${name}`` where it is used. In a loaded scenario ``default`` is the value used."""
 
-    default: Annotated[Any, BeforeValidator(_scalar)]
-    choices: tuple[Annotated[Any, BeforeValidator(_scalar)], ...] | None = None
-    range: tuple[Float, Float] | None = Field(None, description="[least, most], both allowed.")
+    default: Scalar
+    choices: tuple[Scalar, ...] | None = None
+    range: tuple[Float, Float] | None = Field(default=None, description="[least, most], both allowed.")
     description: str = ""
 
     def refusal(self, value: Any) -> tuple[str, str | None] | None:
         """Why ``value`` cannot be used, as (message, hint), or None when it can."""
         if _sort(value) != _sort(self.default):
-            return f"expected a {_sort(self.default)} (got {_shown(value)})", None
+            return f"expected a {_sort(self.default)} (got {shown(value)})", None
         if self.choices is not None and value not in self.choices:
             known = [str(c) for c in self.choices]
             near = nearest_names(str(value), known)
             hint = f'did you mean "{near[0]}"? ' if near else ""
-            return f"{_shown(value)} is not one of the choices", f"{hint}choices: {', '.join(known)}"
+            return f"{shown(value)} is not one of the choices", f"{hint}choices: {', '.join(known)}"
         if self.range is not None and not (_sort(value) == "number" and self.range[0] <= value <= self.range[1]):
-            return f"expected a number from {self.range[0]:g} to {self.range[1]:g} (got {_shown(value)})", None
+            return f"expected a number from {self.range[0]:g} to {self.range[1]:g} (got {shown(value)})", None
         return None
 
     @model_validator(mode="after")
     def _default_fits(self) -> Parameter:
         refusal = self.refusal(self.default)
         if refusal:
-            _complain(*refusal)
+            complain(*refusal)
         return self
 
 
@@ -487,7 +358,7 @@ def _sort(value: Any) -> str:
 
 def _intervention(value: Any) -> Any:
     if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
-        _complain(f"expected a mapping with kind: <name> (got {_shown(value)})")
+        complain(f"expected a mapping with kind: <name> (got {shown(value)})")
     return value
 
 
@@ -500,11 +371,11 @@ class Scenario(_Model):
     name: Name
     description: str = ""
     parameters: dict[Name, Annotated[Parameter, BeforeValidator(_parameter)]] = Field(default_factory=dict)
-    world: WorldSpec = Field(default_factory=WorldSpec)
-    player: PlayerSpec = Field(default_factory=PlayerSpec)
-    episode: Episode = Field(default_factory=Episode)
-    agent: AgentChoice = Field(default_factory=AgentChoice)
-    hooks: tuple[str, ...] = Field((), description="Globs of hook names to trace.")
+    world: WorldSpec = WorldSpec()
+    player: PlayerSpec = PlayerSpec()
+    episode: Episode = Episode()
+    agent: AgentChoice = AgentChoice()
+    hooks: tuple[str, ...] = Field(default=(), description="Globs of hook names to trace.")
     outcomes: dict[Name, Outcome] = Field(default_factory=dict)
     interventions: dict[Name, Annotated[dict[str, Any], BeforeValidator(_intervention)]] = Field(default_factory=dict)
 
@@ -513,7 +384,7 @@ class Scenario(_Model):
         # A loader looks for these itself, so that it can name the line of each.
         if not (info.context or {}).get("located"):
             for mistake in mistakes_between_parts(self.model_dump(by_alias=True)):
-                _complain(f"{'.'.join(map(str, mistake.path))}: {mistake.message}", mistake.hint)
+                complain(f"{'.'.join(map(str, mistake.path))}: {mistake.message}", mistake.hint)
         return self
 
 
@@ -542,6 +413,11 @@ def mistakes_between_parts(data: Mapping[str, Any]) -> Iterator[Mistake]:
         placed = {e["tag"] for e in _entities(data) if isinstance(e.get("tag"), str) and "scatter" not in e}
         if facing not in placed:
             yield _unknown(("player", "facing"), "direction or tag", facing, {*COMPASS, *placed})
+    for rule, setting in _mapping(_mapping(data.get("world")).get("rules")).items():
+        default = catalogue().rules.get(str(rule))
+        if default is not None and type(setting) is not type(default):
+            wanted = "true or false" if isinstance(default, bool) else "a whole number"
+            yield Mistake(("world", "rules", rule), f"rule {rule} takes {wanted} (got {shown(setting)})")
     for key, outcome in outcomes.items():
         for word, pattern in _mapping(outcome).items():
             table = _targets(word, tags)

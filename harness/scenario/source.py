@@ -7,6 +7,7 @@ The YAML is version 1.2's core schema: only ``true`` and ``false`` are booleans,
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,11 +100,15 @@ def quoted_scalar_words(text: str) -> bool:
     return any(pattern.match(text) for pattern in (_BOOL, _NULL, _INT, _FLOAT))
 
 
-def read_tree(source: Source) -> Node:
+def read_tree(source: Source) -> tuple[Node, list[SourceProblem]]:
     """Parse a text.
 
+    Returns:
+        The tree, and what is wrong in it without breaking it: tags, duplicate keys (the first counts), keys that
+        are no words, numbers that are not finite.
+
     Raises:
-        SourceProblem: for broken YAML, tags, duplicate keys, numbers that are not finite, or excessive nesting.
+        SourceProblem: for broken YAML, an empty text, or excessive nesting or size.
     """
     try:
         root = yaml.compose(source.text, Loader=_Loader)
@@ -117,7 +122,8 @@ def read_tree(source: Source) -> Node:
         raise SourceProblem(message, None) from None
     if root is None:
         raise SourceProblem("it is empty; expected a mapping such as name: my-scenario", None)
-    return _Converter(source).convert(root, 0)
+    converter = _Converter(source)
+    return converter.convert(root, 0), converter.problems
 
 
 def _syntax(source: Source, error: yaml.MarkedYAMLError) -> SourceProblem:
@@ -142,7 +148,8 @@ def _at_offset(source: Source, offset: int) -> Place:
 @dataclass
 class _Converter:
     source: Source
-    count: int = field(default=0)
+    count: int = 0
+    problems: list[SourceProblem] = field(default_factory=list)
 
     def place(self, node: yaml.Node) -> Place:
         start, end = node.start_mark, node.end_mark
@@ -156,7 +163,8 @@ class _Converter:
         if depth > _MAX_DEPTH:
             raise SourceProblem(f"it is nested more than {_MAX_DEPTH} levels deep", place)
         if self.count > _MAX_NODES:
-            raise SourceProblem(f"it holds more than {_MAX_NODES} values", place, "look for an alias that repeats itself")
+            raise SourceProblem(f"it holds more than {_MAX_NODES} values", place,
+                                "look for an alias that repeats itself")
         if isinstance(node, yaml.ScalarNode):
             return Node(place, self.scalar(node, place))
         if isinstance(node, yaml.SequenceNode):
@@ -165,51 +173,57 @@ class _Converter:
         self.standard(node, "map", place)
         return Node(place, self.mapping(node, depth))
 
+    def report(self, message: str, place: Place, hint: str | None = None) -> None:
+        self.problems.append(SourceProblem(message, place, hint))
+
     def standard(self, node: yaml.Node, tag: str, place: Place) -> None:
         if node.tag != _TAG + tag:
-            raise self.tagged(node, place)
-
-    @staticmethod
-    def tagged(node: yaml.Node, place: Place) -> SourceProblem:
-        return SourceProblem(f"the tag {str(node.tag).replace(_TAG, '!!')} is not allowed", place,
-                             "write the plain value; scenarios hold text, numbers, lists and mappings only")
+            self.report(f"the tag {str(node.tag).replace(_TAG, '!!')} is not allowed", place,
+                        "write the plain value; scenarios hold text, numbers, lists and mappings only")
 
     def mapping(self, node: yaml.Node, depth: int) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
         for key_node, value_node in node.value:
             place = self.place(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
-                raise SourceProblem("a key must be a single word", place,
-                                    'a value such as ${name} inside {...} or [...] must be quoted: "${name}"')
+                self.report("a key must be a single word", place,
+                            'a value such as ${name} inside {...} or [...] must be quoted: "${name}"')
+                continue
             key = key_node.value
             if key in entries:
-                first = entries[key].key.line + 1
-                raise SourceProblem(f'duplicate key "{key}"', place, f"it was given on line {first} already; keep one")
+                self.report(f'duplicate key "{key}"', place,
+                            f"it was given on line {entries[key].key.line + 1} already; keep one")
+                continue
             entries[key] = Entry(place, self.convert(value_node, depth + 1))
         return entries
 
     def scalar(self, node: yaml.ScalarNode, place: Place) -> str | int | float | bool | None:
         text: str = node.value
         tag = node.tag.removeprefix(_TAG)
+        if tag not in ("str", "null", "bool", "int", "float"):
+            self.standard(node, "str", place)
+            return text
         try:
-            match tag:
-                case "str":
-                    return text
-                case "null":
-                    return None
-                case "bool":
-                    if _BOOL.match(text):
-                        return text.lower() == "true"
-                case "int":
-                    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-                case "float":
-                    return self.finite(float(text.replace(".inf", "inf").replace(".nan", "nan")), place)
+            value = _READ[tag](text)
         except ValueError:
-            raise SourceProblem(f"{text[:40]!r} is not a usable {tag}", place) from None
-        raise self.tagged(node, place)
+            self.report(f"{text[:40]!r} is not a usable {tag}", place)
+            return text
+        if isinstance(value, float) and value - value != 0:
+            self.report("a number must be finite", place)
+            return 0.0
+        return value
 
-    @staticmethod
-    def finite(number: float, place: Place) -> float:
-        if number - number != 0:
-            raise SourceProblem("a number must be finite", place)
-        return number
+
+def _bool(text: str) -> bool:
+    if not _BOOL.match(text):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+_READ: dict[str, Callable[[str], str | int | float | bool | None]] = {
+    "str": str,
+    "null": lambda text: None,
+    "bool": _bool,
+    "int": lambda text: int(text, 0) if text[:2] in ("0o", "0x") else int(text),
+    "float": lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
+}
