@@ -1,1 +1,9 @@
-"""The VPT policy."""
+"""The VPT policy: ``VPTPolicy`` for those who work with tensors, ``VPTAgent`` for the loop."""
+
+from __future__ import annotations
+
+from harness.agent.vpt.config import SIZES, VPTConfig, size_config
+from harness.agent.vpt.policy import VPTOutput, VPTPolicy
+from harness.agent.vpt.state import VPTState
+
+__all__ = ["SIZES", "VPTConfig", "VPTOutput", "VPTPolicy", "VPTState", "size_config"]

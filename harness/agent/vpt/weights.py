@@ -1,0 +1,99 @@
+"""Putting weights into a VPT policy: strictly from a state dict, or drawn from a seed."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.errors import WeightsError, nearest_names
+
+__all__ = ["load_weights", "random_weights"]
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put every tensor of ``weights`` in its place; all names, shapes and dtypes must fit.
+
+    The module may be on the meta device. Its parameters become copies that share nothing with ``weights``.
+
+    Raises:
+        WeightsError: naming each missing and unexpected weight (with the nearest names) and each wrong shape or dtype.
+    """
+    wanted = dict(module.state_dict())
+    problems = _name_problems(set(wanted), set(weights))
+    for name, target in wanted.items():
+        given = weights.get(name)
+        if given is None:
+            continue
+        if not isinstance(given, Tensor):
+            problems.append(f"{name}: expected a tensor, got {type(given).__name__}")
+        elif given.shape != target.shape or given.dtype != target.dtype:
+            problems.append(f"{name}: expected {_brief(target)}, got {_brief(given)}")
+    if problems:
+        shown = problems[:8] + ([f"... and {len(problems) - 8} more"] if len(problems) > 8 else [])
+        raise WeightsError("the weights do not fit the model:\n  " + "\n  ".join(shown),
+                           hint="use the weights file that belongs to this model size and these keyword arguments")
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    copies = {name: _own_copy(weights[name]) for name in wanted}
+    module.load_state_dict(copies, strict=True, assign=True)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def _own_copy(weight: Tensor) -> Tensor:
+    # Convolutions run quickest when their weights are channels-last; the values are the same.
+    layout = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+    return weight.detach().clone(memory_format=layout)
+
+
+def _name_problems(wanted: set[str], given: set[str]) -> list[str]:
+    missing, unexpected = sorted(wanted - given), sorted(given - wanted)
+    problems = []
+    for name in unexpected:
+        close = nearest_names(name, missing or wanted, n=1)
+        problems.append(f'unexpected weight "{name}"' + (f" (nearest: {close[0]})" if close else ""))
+    for name in missing:
+        close = nearest_names(name, unexpected, n=1)
+        problems.append(f'missing weight "{name}"' + (f" (nearest: {close[0]})" if close else ""))
+    return problems
+
+
+def _brief(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def random_weights(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
+    """Untrained weights that depend on names, shapes and ``seed`` alone, on every machine.
+
+    Rows (the inputs of one unit) are normal numbers scaled to a fixed length, as the released training code does:
+    1 as a rule, 0.1 for the two action heads and the value head, 1/sqrt(2) for the second convolution of each
+    residual branch and the block outputs, so that depth does not blow the stream up. Norms start at 1 and 0, biases
+    at 0, the value normaliser as identity. The age curves start small.
+    """
+    return {name: torch.from_numpy(_random_value(name, shape, seed)) for name, shape in shapes.items()}
+
+
+def _random_value(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    if name.endswith(("running_mean_sq", "debiasing_term")) or (len(shape) == 1 and name.endswith("weight")):
+        return np.ones(shape, np.float32)
+    if len(shape) < 2:
+        return np.zeros(shape, np.float32)
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    rows = rng.standard_normal(shape).reshape(shape[0], -1)
+    if name.endswith("b_nd"):
+        return (0.1 * rows).reshape(shape).astype(np.float32)
+    rows *= _row_length(name) / np.sqrt(np.square(rows).sum(1, keepdims=True))
+    return rows.reshape(shape).astype(np.float32)
+
+
+def _row_length(name: str) -> float:
+    if name.startswith(("pi_head.", "value_head.")):
+        return 0.1
+    if ".conv1." in name or ".proj_layer." in name or ".mlp1." in name:
+        return 1 / math.sqrt(2)
+    # A ReLU halves the mean square; sqrt(2) in front of it keeps the scale.
+    return math.sqrt(2) if ".mlp0." in name or ".cnn." in name or "lastlayer" in name or ".linear." in name else 1.0
