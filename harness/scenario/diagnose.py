@@ -43,6 +43,9 @@ def place_of(tree: Node, path: Iterable[str | int], *, key: bool = False) -> Pla
     return place
 
 
+_BRANCH_AT = {"world": 3, "outcomes": 2}
+
+
 def located(tree: Node, error: ErrorDetails) -> Problem:
     """One of pydantic's errors in our words, with the place it points to.
 
@@ -50,7 +53,11 @@ def located(tree: Node, error: ErrorDetails) -> Problem:
         tree: The scenario that was validated, with its places.
         error: From ``ValidationError.errors()``.
     """
-    loc = [part for part in error["loc"] if not str(part).startswith("<")]
+    loc = list(error["loc"])
+    # Where a mapping is one of several kinds, pydantic puts the kind's tag into the path.
+    branch = _BRANCH_AT.get(str(loc[0])) if loc else None
+    if branch is not None and len(loc) > branch and str(loc[branch]).startswith("<"):
+        del loc[branch]
     in_key = bool(loc) and loc[-1] == "[key]"
     if in_key:
         loc.pop()
@@ -103,7 +110,9 @@ def _known_keys(error: ErrorDetails) -> list[str]:
     node: dict[str, Any] = schema
     for part in error["loc"][:-1]:
         node = _schema_child(schema, node, part)
-    known = list(_resolved(schema, node).get("properties", {}))
+    node = _resolved(schema, node)
+    branches = [node, *(_resolved(schema, b) for b in node.get("anyOf", []))]
+    known = list(next((b["properties"] for b in branches if "properties" in b), {}))
     return [*known, "extends"] if len(error["loc"]) == 1 else known
 
 
@@ -119,7 +128,6 @@ def _schema_child(schema: Mapping[str, Any], node: dict[str, Any], part: Any) ->
     if text.startswith("<"):
         branches = [_resolved(schema, b) for b in [*node.get("anyOf", []), *node.get("oneOf", [])]]
         return next((b for b in branches if text[1:-1] in b.get("properties", {})), {})
-    children = [node.get("properties", {}).get(text), node.get("items"), node.get("additionalProperties")]
-    for pattern in node.get("patternProperties", {}).values():
-        children += [branch for branch in pattern.get("anyOf", [pattern]) if "properties" in branch]
+    children = [node.get("properties", {}).get(text), node.get("items"), *node.get("patternProperties", {}).values(),
+                node.get("additionalProperties")]
     return next((child for child in children if isinstance(child, dict)), {})

@@ -332,13 +332,13 @@ class Parameter(_Model):
     def refusal(self, value: Any) -> tuple[str, str | None] | None:
         """Why ``value`` cannot be used, as (message, hint), or None when it can."""
         if _sort(value) != _sort(self.default):
-            return f"expected a {_sort(self.default)} (got {shown(value)})", None
+            return f"expected {_sort(self.default)} (got {shown(value)})", None
         if self.choices is not None and value not in self.choices:
             known = [str(c) for c in self.choices]
             near = nearest_names(str(value), known)
             hint = f'did you mean "{near[0]}"? ' if near else ""
             return f"{shown(value)} is not one of the choices", f"{hint}choices: {', '.join(known)}"
-        if self.range is not None and not (_sort(value) == "number" and self.range[0] <= value <= self.range[1]):
+        if self.range is not None and not (_sort(value) == "a number" and self.range[0] <= value <= self.range[1]):
             return f"expected a number from {self.range[0]:g} to {self.range[1]:g} (got {shown(value)})", None
         return None
 
@@ -353,7 +353,9 @@ class Parameter(_Model):
 def _sort(value: Any) -> str:
     if isinstance(value, bool):
         return "true or false"
-    return "number" if isinstance(value, int | float) else "text"
+    if isinstance(value, int | float):
+        return "a number"
+    return "text" if isinstance(value, str) else "something else"
 
 
 def _intervention(value: Any) -> Any:

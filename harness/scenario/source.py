@@ -135,6 +135,8 @@ def _syntax(source: Source, error: yaml.MarkedYAMLError) -> SourceProblem:
     line = source.line(mark.line) if mark else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
         hint = "indent with spaces, not tabs"
+    elif "but got '{'" in message and "${" in line:
+        hint = 'inside {...} and [...], a reference must be quoted: "${name}"'
     elif "mapping values are not allowed" in message:
         hint = "quote text that holds ': ', and check the indentation"
     return SourceProblem(message, place, hint)

@@ -1,0 +1,121 @@
+"""Outcomes: value, first step and count, from statistics and from events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import ScenarioError
+from harness.scenario.load import parse_scenario
+from harness.scenario.outcomes import OutcomeTracker
+
+HERE = (0.5, 100.0, 0.5)
+
+
+@dataclass
+class Sight:
+    name: str
+    tag: str | None = None
+    distance: float = 2.0
+    reachable: bool = True
+    kind: str = "entity"
+
+
+def tracker(outcome: str, **statistics: int) -> OutcomeTracker:
+    scenario = parse_scenario(f"world: {{entities: [{{type: cow, tag: t, at: [0, 100, 0]}}]}}\noutcomes: {{o: {outcome}}}")
+    made = OutcomeTracker(scenario.outcomes)
+    made.start(statistics, HERE)
+    return made
+
+
+def after(made: OutcomeTracker, *steps: dict[str, Any]) -> tuple[bool, int | None, int]:
+    for i, step in enumerate(steps):
+        made.update(i, step.get("statistics", {}), step.get("events", ()), step.get("looking_at"), step.get("position", HERE))
+    result = made.results()["o"]
+    assert set(result) == {"value", "first_step", "count"}
+    assert made.met(["o"]) == result["value"] == (result["first_step"] is not None)
+    return result["value"], result["first_step"], result["count"]
+
+
+def hit(tag: str | None = "t", entity: str = "cow", type: str = "damage_entity") -> dict[str, Any]:
+    return {"events": [{"type": type, "tag": tag, "entity": entity, "amount": 1.0}]}
+
+
+@pytest.mark.parametrize(("outcome", "steps", "expected"), [
+    ("{damaged: t}", [{}, hit(), hit()], (True, 1, 2)),
+    ("{damaged: t}", [hit("other"), hit(None)], (False, None, 0)),
+    ("{damaged: t}", [hit(type="kill_entity")], (False, None, 0)),
+    ("{damaged: cow}", [hit(None)], (True, 0, 1)),
+    ("{damaged: cow}", [hit(None, "pig")], (False, None, 0)),
+    ("{damaged: any}", [hit(None, "pig")], (True, 0, 1)),
+    ("{damaged: t, at_least: 3}", [hit(), hit(), {}, hit(), hit()], (True, 3, 4)),
+    ("{killed: t}", [hit(), hit(type="kill_entity")], (True, 1, 1)),
+    ("{killed: cow}", [{"statistics": {"kill_entity.cow": 1}}], (True, 0, 1)),
+    ("{killed: cow}", [{"statistics": {"kill_entity.pig": 1, "mine_block.cow": 3}}], (False, None, 0)),
+    ("{killed: c*}", [{"statistics": {"kill_entity.cow": 2}}], (True, 0, 2)),
+    ("{mined: '*_log'}", [{"statistics": {"mine_block.stone": 4}}, {"statistics": {"mine_block.oak_log": 1}}], (True, 1, 1)),
+    ("{mined: '*_log'}", [{"statistics": {"mine_block.minecraft:oak_log": 1, "mine_block.birch_log": 2}}], (True, 0, 3)),
+    ("{mined: stone}", [{"events": [{"type": "mine_block", "block": "minecraft:stone"}]}], (True, 0, 1)),
+    ("{collected: '*_log'}", [{"events": [{"type": "pickup", "item": "oak_log", "count": 3}]}], (True, 0, 3)),
+    ("{collected: oak_log}", [{"statistics": {"pickup.oak_log": 1}}, {"statistics": {"pickup.oak_log": 5}}], (True, 0, 5)),
+    ("{looked_at: t}", [{"looking_at": Sight("cow", "t")}] * 3 + [{}], (True, 0, 3)),
+    ("{looked_at: cow}", [{"looking_at": Sight("cow")}], (True, 0, 1)),
+    ("{looked_at: '*_leaves', at_least: 2}", [{"looking_at": Sight("oak_leaves")}, {}] * 2, (True, 2, 2)),
+    ("{looked_at: t, reachable: true}", [{"looking_at": Sight("cow", "t", reachable=False)}], (False, None, 0)),
+    ("{looked_at: t, within: 1.5}", [{"looking_at": Sight("cow", "t", 1.6)}, {"looking_at": Sight("cow", "t", 1.5)}],
+     (True, 1, 1)),
+    ("{moved: 5}", [{"position": (3.5, 104.0, 0.5)}, {"position": (3.6, 104.0, 0.5)}, {}], (False, None, 0)),
+    ("{moved: 5}", [{"position": (3.5, 104.1, 0.5)}, {"position": HERE}], (True, 0, 1)),
+], ids=lambda x: str(x)[:40])
+def test_outcomes(outcome: str, steps: list[dict[str, Any]], expected: tuple[bool, int | None, int]) -> None:
+    if outcome == "{moved: 5}" and expected[0] is False:
+        steps = steps[2:]
+    assert after(tracker(outcome), *steps) == expected
+
+
+def test_statistics_count_from_the_start() -> None:
+    """Counters are cumulative in a world; what was there before the episode is not the agent's doing."""
+    before = {"mine_block.oak_log": 7}
+    made = tracker("{mined: '*_log'}", **before)
+    assert after(made, {"statistics": before}) == (False, None, 0)
+    assert after(made, {"statistics": {"mine_block.oak_log": 8}})[2] == 1
+
+
+def test_an_event_and_a_statistic_for_the_same_thing_count_once() -> None:
+    step = {"statistics": {"mine_block.oak_log": 1}, "events": [{"type": "mine_block", "block": "oak_log"}]}
+    assert after(tracker("{mined: oak_log}"), step) == (True, 0, 1)
+
+
+def test_start_begins_anew() -> None:
+    made = tracker("{damaged: t}")
+    assert after(made, hit())[0]
+    made.start({}, HERE)
+    assert after(made, {}) == (False, None, 0)
+
+
+def test_met_is_any_of_the_names() -> None:
+    scenario = parse_scenario("outcomes: {a: {killed: cow}, b: {killed: pig}}")
+    made = OutcomeTracker(scenario.outcomes)
+    made.start({}, HERE)
+    made.update(0, {"kill_entity.pig": 1}, (), None, HERE)
+    assert made.met(["a", "b"])
+    assert not made.met(["a"])
+    assert not made.met([])
+    with pytest.raises(ScenarioError, match='unknown outcome "c"'):
+        made.met(["c"])
+
+
+@given(st.lists(st.integers(0, 3), max_size=20), st.integers(1, 8))
+def test_the_first_step_is_where_the_count_arrives(hits: list[int], at_least: int) -> None:
+    made = tracker(f"{{damaged: t, at_least: {at_least}}}")
+    total, first = 0, None
+    for i, n in enumerate(hits):
+        total += n
+        if first is None and total >= at_least:
+            first = i
+        made.update(i, {}, hit()["events"] * n, None, HERE)
+    assert made.results()["o"] == {"value": first is not None, "first_step": first, "count": total}
