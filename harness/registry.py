@@ -14,6 +14,7 @@ __all__ = ["TABLES", "data_dir", "load_object", "lookup", "names"]
 TABLES: dict[str, dict[str, str]] = {
     "harness.worlds": {
         "blockworld": "harness.world.blockworld.world:BlockWorld",
+        "video": "harness.world.video:VideoWorld",
     },
     "harness.agents": {
         "vpt": "harness.agent.vpt.agent:VPTAgent",

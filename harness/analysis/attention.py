@@ -1,0 +1,87 @@
+"""Attention over frame age: how strongly each head looks at the picture of k steps ago."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.analysis.result import Result, result_provenance
+from harness.errors import RecordingError
+from harness.recording.recording import Recording
+
+__all__ = ["AttentionMaps", "attention_maps"]
+
+Float = npt.NDArray[np.float32]
+_PATTERN = re.compile(r"blocks\.(\d+)\.attn\.hook_pattern")
+
+
+@dataclass(frozen=True)
+class AttentionMaps(Result):
+    """Attention by frame age.
+
+    Attributes:
+        weights: float32 [t, layer, head, age]; age 0 is the current picture, 1 the one before. Each row sums to 1.
+        layers: The layer numbers along the second axis.
+    """
+
+    weights: Float
+    layers: tuple[int, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """``layer.head`` of every row of ``at(t)``: "0.0", "0.1", ..."""
+        return [f"{layer}.{head}" for layer in self.layers for head in range(self.weights.shape[2])]
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def at(self, step: int) -> Float:
+        """The attention in one step, float32 [layer * head, age]."""
+        weights: Float = self.weights[step].reshape(-1, self.weights.shape[3])
+        return weights
+
+    def mean(self, step: int) -> Float:
+        """The mean over layers and heads in one step, float32 [age]."""
+        mean: Float = self.at(step).mean(axis=0)
+        return mean
+
+    def most_attended(self, step: int, n: int = 3) -> list[tuple[int, float]]:
+        """The past pictures looked at most: (age, mean weight over layers and heads), strongest first.
+
+        The current picture (age 0) is left out, and ages from before the episode.
+        """
+        past = self.mean(step)[1:step + 1]
+        ages = np.argsort(-past, kind="stable")[:n]
+        return [(int(age) + 1, float(past[age])) for age in ages]
+
+
+def attention_maps(recording: Recording, layer: int | None = None) -> AttentionMaps:
+    """Attention of a recording by frame age, from its ``blocks.*.attn.hook_pattern``.
+
+    Args:
+        recording: One whose run traced attention patterns [h, T], oldest first, the current picture last.
+        layer: Only this layer; None for all that were traced.
+
+    Raises:
+        RecordingError: when no pattern was traced, or not that layer's.
+    """
+    traced = {int(match[1]): name for name in recording.activations if (match := _PATTERN.fullmatch(name))}
+    if not traced:
+        raise RecordingError("the recording holds no attention patterns", where=str(recording.path),
+                             hint='run it again with --hooks "blocks.*.attn.hook_pattern"')
+    if layer is not None and layer not in traced:
+        raise RecordingError(f"the attention of layer {layer} was not traced", where=str(recording.path),
+                             hint=f"traced layers: {', '.join(map(str, sorted(traced)))}")
+    layers = tuple(sorted(traced)) if layer is None else (layer,)
+    series = [recording.activations[traced[number]] for number in layers]
+    if any(s.ndim != 3 or s.shape != series[0].shape for s in series):
+        raise RecordingError(f"expected patterns [t, h, T] of one shape, got {[list(s.shape) for s in series]}",
+                             where=str(recording.path))
+    n_steps, n_heads, width = series[0].shape
+    weights = np.empty((n_steps, len(layers), n_heads, width), np.float32)
+    for i, one in enumerate(series):
+        weights[:, i] = one[:][..., ::-1]
+    return AttentionMaps(result_provenance("attention", recording, layer=layer), weights, layers)

@@ -1,0 +1,46 @@
+"""Arguments that complete in the shell, and words that several commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from harness.agent.load import agent_names
+from harness.registry import names
+from harness.scenario.load import scenario_names
+
+__all__ = ["AGENT", "BACKEND", "SCENARIO", "bytes_in_words", "echo_json"]
+
+
+class _Name(click.ParamType):
+    def __init__(self, name: str, known: Callable[[], Sequence[str]], *, files: bool) -> None:
+        self.name, self._known, self._files = name, known, files
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Known names, and files where a file will do."""
+        found = [CompletionItem(name) for name in self._known() if name.startswith(incomplete)]
+        return found if found or not self._files else [CompletionItem(incomplete, type="file")]
+
+
+SCENARIO = _Name("scenario", scenario_names, files=True)
+AGENT = _Name("agent", agent_names, files=True)
+BACKEND = _Name("backend", lambda: [n for n in names("harness.worlds") if n != "video"], files=False)
+
+
+def echo_json(value: Any) -> None:
+    """Print a JSON value to standard output."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def bytes_in_words(n: int) -> str:
+    """A number of bytes for people: 2.4 GB."""
+    amount = float(n)
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"

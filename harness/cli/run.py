@@ -1,0 +1,156 @@
+"""``harness run``: an agent plays a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.agent.agent import Agent
+from harness.agent.load import load_agent
+from harness.cli.names import AGENT, BACKEND, SCENARIO, bytes_in_words, echo_json
+from harness.cli.outcomes import print_outcomes
+from harness.cli.progress import Ticker
+from harness.errors import HarnessError, InterventionError, unknown_name
+from harness.intervention.build import build_intervention
+from harness.intervention.intervention import Intervention
+from harness.recording.recorder import Recorder, estimate_activation_bytes
+from harness.rollout import EpisodeResult, Observer, run_episode
+from harness.scenario.load import load_scenario, parse_value
+from harness.scenario.schema import Scenario
+from harness.world.world import make_world
+
+__all__ = ["announce_size", "choose_hooks", "load_agent_for", "run"]
+
+_LARGE = 2_000_000_000
+
+
+@click.command()
+@click.argument("scenario", type=SCENARIO)
+@click.option("--agent", "agent_name", type=AGENT, help="Who plays; else the scenario's own choice.")
+@click.option("--backend", type=BACKEND, default="blockworld", show_default=True, help="Which engine builds the world.")
+@click.option("--episodes", type=click.IntRange(1), default=1, show_default=True, help="With seeds S, S+1, ...")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the first episode.")
+@click.option("--steps", type=click.IntRange(1), help="Stop earlier than the scenario's max_steps.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A value for one of its parameters.")
+@click.option("--hooks", multiple=True, metavar="GLOB", help="Trace these hooks instead of the scenario's.")
+@click.option("--no-hooks", is_flag=True, help="Trace nothing.")
+@click.option("--intervene", multiple=True, metavar="NAME", help="Run an intervention the scenario names.")
+@click.option("--device", default=None, help="Where the agent computes: cpu, cuda, cuda:1.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("recordings"), show_default=True,
+              help="The folder that the recording's folder goes into.")
+@click.option("--no-record", is_flag=True, help="Write nothing to disk.")
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed: int, steps: int | None,
+        settings: tuple[str, ...], hooks: tuple[str, ...], no_hooks: bool, intervene: tuple[str, ...],
+        device: str | None, out: Path, no_record: bool, quiet: bool, as_json: bool) -> None:
+    """Let an agent play SCENARIO (a name or a YAML file), and record it."""
+    chosen = load_scenario(scenario, parameters=parse_settings(settings))
+    agent = load_agent_for(chosen, agent_name, device)
+    traced = choose_hooks(agent, hooks, () if no_hooks else chosen.hooks)
+    interventions = _interventions(chosen, intervene)
+    quiet = quiet or as_json
+    if not quiet:
+        click.echo(f"{agent.name}: {agent.description or 'no description'}", err=True)
+    if not no_record:
+        limit = min(steps or chosen.episode.max_steps, chosen.episode.max_steps)
+        announce_size(agent, traced, limit * episodes)
+    played: list[EpisodeResult] = []
+    recorder = None if no_record else Recorder(out)
+    try:
+        with make_world(chosen, backend=backend) as world, Ticker(quiet=quiet, n_episodes=episodes) as ticker:
+            for number in range(episodes):
+                observers: list[Observer] = [ticker] if recorder is None else [ticker, recorder]
+                played.append(run_episode(world, agent, seed=seed + number, max_steps=steps, observers=observers,
+                                          hooks=traced, interventions=interventions))
+    except KeyboardInterrupt:
+        _farewell(recorder)
+        raise
+    paths = [str(path) for path in recorder.paths] if recorder else []
+    if as_json:
+        echo_json(_as_json(chosen, agent, interventions, played, paths))
+    else:
+        print_outcomes(chosen, agent, played)
+        _what_next(paths, traced, backend)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` pairs, each value as YAML reads it.
+
+    Raises:
+        HarnessError: for one without an equals sign.
+    """
+    found = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise HarnessError(f"--set: expected NAME=VALUE, got {setting!r}")
+        found[name.strip()] = parse_value(value)
+    return found
+
+
+def load_agent_for(scenario: Scenario, name: str | None, device: str | None) -> Agent:
+    """The agent asked for, else the scenario's own."""
+    keywords = {} if device is None else {"device": device}
+    if name is None:
+        return load_agent(scenario.agent.name, **{**scenario.agent.options, **keywords})
+    return load_agent(name, **keywords)
+
+
+def choose_hooks(agent: Agent, asked: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """Hook names to trace: what was asked for, else the usual ones.
+
+    Raises:
+        HookError: when a glob that was asked for matches nothing.
+    """
+    if asked:
+        return list(agent.resolve_hooks(list(asked)))
+    if usual and not agent.hook_shapes():
+        click.echo(f"{agent.name} has no network, so nothing is traced", err=True)
+        return []
+    return list(agent.resolve_hooks(list(usual)))
+
+
+def announce_size(agent: Agent, hooks: Sequence[str], n_steps: int) -> None:
+    """Say how much the activations will take, where it is much."""
+    n_bytes = estimate_activation_bytes(agent, hooks, n_steps)
+    if n_bytes > _LARGE:
+        click.echo(f"the activations of {len(hooks)} hooks over {n_steps} steps will take about "
+                   f"{bytes_in_words(n_bytes)}; --hooks and --steps make it less", err=True)
+
+
+def _interventions(scenario: Scenario, names: Sequence[str]) -> list[Intervention]:
+    for name in names:
+        if name not in scenario.interventions:
+            raise unknown_name("intervention", name, scenario.interventions, where=f"scenario {scenario.name}",
+                               error=InterventionError)
+    return [build_intervention(scenario.interventions[name], where=f"scenario {scenario.name}: interventions.{name}")
+            for name in names]
+
+
+def _farewell(recorder: Recorder | None) -> None:
+    if recorder is not None and recorder.paths:
+        click.echo(f"interrupted; what was played is in {recorder.path}", err=True)
+
+
+def _what_next(paths: Sequence[str], traced: Sequence[str], backend: str) -> None:
+    if not paths:
+        return
+    click.echo(f"\nrecorded: {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""))
+    click.echo("next:")
+    if any(name.endswith("hook_pattern") for name in traced):
+        click.echo(f"  harness replay {paths[0]} --overlay attention --out {Path(paths[0]).name}.mp4")
+    click.echo(f"  harness replay {paths[0]} --verify")
+
+
+def _as_json(scenario: Scenario, agent: Agent, interventions: Sequence[Intervention],
+             played: Sequence[EpisodeResult], paths: Sequence[str]) -> Mapping[str, Any]:
+    return {
+        "scenario": scenario.name, "agent": agent.name, "agent_description": agent.description,
+        "interventions": [type(i).__name__ for i in interventions],
+        "episodes": [{"seed": r.seed, "status": r.status, "n_steps": r.n_steps, "outcomes": dict(r.outcomes),
+                      "seconds": round(r.seconds, 3), "recording": paths[i] if i < len(paths) else None}
+                     for i, r in enumerate(played)]}

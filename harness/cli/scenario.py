@@ -1,0 +1,114 @@
+"""``harness scenario``: list, show, check and preview."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from harness.cli.names import BACKEND, SCENARIO, echo_json
+from harness.cli.run import parse_settings
+from harness.errors import HarnessError
+from harness.rollout import spawn_streams
+from harness.scenario.commands import to_commands
+from harness.scenario.compile import compile_scenario
+from harness.scenario.load import dump_scenario, json_schema, load_scenario, scenario_names
+from harness.world.world import make_world
+
+__all__ = ["scenario"]
+
+_SETTINGS = click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+                         help="A value for one of its parameters.")
+_SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+                     help="The episode's seed, as for run.")
+
+
+@click.group()
+def scenario() -> None:
+    """List, show, check and preview scenarios."""
+
+
+@scenario.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_scenarios(as_json: bool) -> None:
+    """List the bundled scenarios."""
+    found = {name: load_scenario(name) for name in scenario_names()}
+    if as_json:
+        echo_json([{"name": name, "description": s.description, "parameters": {
+            key: p.default for key, p in s.parameters.items()}} for name, s in found.items()])
+        return
+    width = max(map(len, found), default=0)
+    for name, loaded in found.items():
+        click.echo(f"{name:<{width}}  {' '.join(loaded.description.split())}".rstrip())
+
+
+@scenario.command()
+@click.argument("name", type=SCENARIO)
+@click.option("--as", "form", type=click.Choice(["yaml", "commands", "json"]), default="yaml", show_default=True,
+              help="The resolved file, Minecraft commands, or the compiled world.")
+@click.option("--dialect", type=click.Choice(["1.16.5", "1.21"]), default="1.16.5", show_default=True,
+              help="Of the commands.")
+@_SEED
+@_SETTINGS
+def show(name: str, form: str, dialect: str, seed: int, settings: tuple[str, ...]) -> None:
+    """Show a scenario as it is understood: extends merged, parameters filled in."""
+    loaded = load_scenario(name, parameters=parse_settings(settings))
+    if form == "yaml":
+        click.echo(dump_scenario(loaded), nl=False)
+        return
+    setup = compile_scenario(loaded, seed=spawn_streams(seed)[0])
+    if form == "json":
+        echo_json(dataclasses.asdict(setup))
+        return
+    for line in to_commands(setup, dialect):  # type: ignore[arg-type]
+        click.echo(line)
+
+
+@scenario.command()
+@click.argument("names", type=SCENARIO, nargs=-1, required=True)
+@_SETTINGS
+def validate(names: tuple[str, ...], settings: tuple[str, ...]) -> None:
+    """Check scenario files; exit code 2 when one has a mistake."""
+    problems = []
+    for name in names:
+        try:
+            loaded = load_scenario(name, parameters=parse_settings(settings))
+            compile_scenario(loaded, seed=0)
+        except HarnessError as problem:
+            problems.append(problem)
+            click.echo(f"error: {problem}", err=True)
+        else:
+            click.echo(f"{name}: OK")
+    if problems:
+        raise click.exceptions.Exit(problems[0].exit_code)
+
+
+@scenario.command()
+def schema() -> None:
+    """Print the JSON schema of scenario files, for editors."""
+    echo_json(json_schema())
+
+
+@scenario.command()
+@click.argument("name", type=SCENARIO)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The picture, .png.")
+@click.option("--backend", type=BACKEND, default="blockworld", show_default=True, help="Which engine builds the world.")
+@_SEED
+@_SETTINGS
+def preview(name: str, out: Path, backend: str, seed: int, settings: tuple[str, ...]) -> None:
+    """Write the first picture an agent would see."""
+    if out.suffix.lower() != ".png":
+        raise HarnessError(f"cannot write {out}: expected a name that ends in .png")
+    with make_world(load_scenario(name, parameters=parse_settings(settings)), backend=backend) as world:
+        observation, _ = world.reset(seed=spawn_streams(seed)[0])
+    import cv2
+
+    good, encoded = cv2.imencode(".png", cv2.cvtColor(observation["pov"], cv2.COLOR_RGB2BGR))
+    assert good, "a picture uint8 [H, W, 3] can be encoded"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(encoded.tobytes())
+    except OSError as problem:
+        raise HarnessError(f"cannot write the picture: {problem.strerror}", where=str(out)) from problem
+    click.echo(f"wrote {out}")

@@ -1,0 +1,277 @@
+"""Running a recording again: the world under the recorded actions, the agent over the recorded pictures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.agent.agent import Agent, AgentOutput
+from harness.agent.load import load_agent
+from harness.errors import RecordingError
+from harness.intervention.build import build_intervention
+from harness.intervention.intervention import Intervention
+from harness.recording.recording import Recording
+from harness.recording.schema import plain
+from harness.replay.divergence import Divergence, first_difference, first_pixel
+from harness.rollout import spawn_streams
+from harness.scenario.schema import Scenario
+from harness.world.world import World, make_world
+
+__all__ = ["ReplayReport", "replay_recording"]
+
+TOLERANCE = 1e-5
+"""Largest difference of two log-probabilities (nats) that counts as equal. On the machine of the recording it is 0."""
+
+_WORLD_COLUMNS = ("reward", "terminated", "events", "outcomes", "pose", "health", "statistics")
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """What a replay found.
+
+    Attributes:
+        n_steps: Steps compared.
+        n_frames: Pictures of the world that were byte-equal.
+        n_actions: Steps in which the agent chose the same.
+        n_log_probs: Of these, how many with log-probabilities equal within the tolerance (0 without a policy).
+        max_log_prob_difference: Largest difference seen (nats), None where nothing was compared.
+        tolerance: For log-probabilities, entropy and value.
+        divergences: The first difference of the world and the first of the agent, in order of steps.
+        notes: What was not compared, and why; what has changed since.
+    """
+
+    n_steps: int
+    n_frames: int
+    n_actions: int
+    n_log_probs: int
+    max_log_prob_difference: float | None
+    tolerance: float
+    divergences: tuple[Divergence, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differed."""
+        return not self.divergences
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "ok": self.ok, "n_steps": self.n_steps, "n_frames": self.n_frames,
+            "n_actions": self.n_actions, "n_log_probs": self.n_log_probs,
+            "max_log_prob_difference": self.max_log_prob_difference, "tolerance": self.tolerance,
+            "divergences": [{"step": d.step, "column": d.column, "recorded": plain(d.recorded),
+                             "replayed": plain(d.replayed)} for d in self.divergences],
+            "notes": list(self.notes)}
+
+def replay_recording(recording: Recording, *, verify: bool = True, agent: Agent | None = None,
+                     world: World | None = None, tolerance: float = TOLERANCE,
+                     on_step: Callable[[int], None] | None = None) -> ReplayReport:
+    """Run a recording again and compare.
+
+    The world plays the executed actions from the recorded seed: pictures, events, statistics, pose and outcomes must be
+    equal, bytes and all. The agent looks at the recorded pictures with its recorded random stream: what it saw after
+    interventions, chose and executed must be equal, its log-probabilities within ``tolerance``.
+
+    Args:
+        recording: From ``open_recording``.
+        verify: False plays the world alone and leaves the agent out (the actions are in the recording).
+        agent: Instead of loading the one that the header names.
+        world: Instead of making the one that the header names; it is left open.
+        tolerance: See ``TOLERANCE``.
+        on_step: Called with the number of steps done.
+
+    Raises:
+        HarnessError: when world or agent cannot be made, or the recording cannot be read.
+    """
+    notes: list[str] = []
+    with contextlib.ExitStack() as stack:
+        if world is None:
+            world = _recorded_world(recording, stack, notes)
+        elif not world.capabilities.deterministic:
+            notes.append(f"the {world.capabilities.backend} backend promises no equal frames")
+        player = None if not verify else _AgentReplay(recording, agent, stack, notes, tolerance)
+        stage = None if world is None else _WorldReplay(recording, world)
+        for step in range(len(recording)):
+            if player is not None:
+                player.step(step, stage)
+            if stage is not None:
+                stage.step(step)
+            if on_step is not None:
+                on_step(step + 1)
+            if all(p is None or p.found for p in (player, stage)):
+                break
+    found = [p.found for p in (stage, player) if p is not None and p.found is not None]
+    n_actions, largest = (player.n_equal, player.largest) if player else (0, None)
+    return ReplayReport(
+        len(recording), stage.n_equal if stage else 0, n_actions, 0 if largest is None else n_actions, largest,
+        tolerance, tuple(sorted(found, key=lambda d: d.step)), tuple(notes))
+
+def _recorded_world(recording: Recording, stack: contextlib.ExitStack, notes: list[str]) -> World | None:
+    header = recording.header["world"]
+    if not header.get("actions_matter", True):
+        notes.append("the world is a recorded video, so no frames were made again")
+        return None
+    if not header.get("deterministic", False):
+        notes.append(f"the {header.get('backend')} backend promises no equal frames")
+    try:
+        scenario = Scenario.model_validate(recording.header["scenario"])
+    except ValueError as problem:
+        raise RecordingError(f"the header holds no usable scenario: {problem}",
+                             where=str(recording.path / "header.json")) from problem
+    return stack.enter_context(make_world(scenario, backend=str(header.get("backend"))))
+
+class _WorldReplay:
+    """The world under the executed actions."""
+
+    def __init__(self, recording: Recording, world: World) -> None:
+        self.found: Divergence | None = None
+        self.n_equal = 0
+        self._recording, self._world = recording, world
+        observation, _ = world.reset(seed=spawn_streams(recording.seed)[0])
+        self._pov = observation["pov"]
+
+    def state(self) -> Any:
+        """What a privileged agent may read before the step."""
+        return self._world.world_state()
+
+    def step(self, step: int) -> None:
+        if self.found:
+            return
+        pixel = first_pixel(self._recording.pov[step], self._pov)
+        if pixel:
+            self.found = Divergence(step, "frame", *pixel)
+            return
+        self.n_equal += 1
+        row = self._recording.steps[step]
+        observation, reward, terminated, _, info = self._world.step(_action(row, "executed", step, self._recording))
+        self._pov = observation["pov"]
+        now = plain({"reward": float(reward), "terminated": terminated, **info})
+        for column in _WORLD_COLUMNS:
+            difference = first_difference(column, row.get(column), now.get(column))
+            if difference:
+                self.found = Divergence(step, *difference)
+                return
+
+def _action(row: Mapping[str, Any], column: str, step: int, recording: Recording) -> dict[str, Any]:
+    action = row.get(column)
+    if not isinstance(action, dict):
+        raise RecordingError(f'step {step} has no usable "{column}" action (got {action!r})',
+                             where=f"{recording.path / 'steps.jsonl'}:{step + 1}")
+    return action
+
+@dataclass
+class _AgentReplay:
+    """The agent over the recorded pictures, with the interventions and random streams of the recording."""
+
+    recording: Recording
+    agent: Agent | None
+    stack: contextlib.ExitStack
+    notes: list[str]
+    tolerance: float
+    found: Divergence | None = None
+    n_equal: int = 0
+    largest: float | None = None
+    _stopped: bool = False
+    _interventions: list[Intervention] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        header = self.recording.header
+        if self.agent is None:
+            self.agent = load_agent(str(header["agent"].get("name")), **_device(header["agent"]))
+        self._compare_agents(header["agent"])
+        self._interventions = [build_intervention(spec, where=str(self.recording.path / "header.json"))
+                               for spec in header["interventions"]]
+        edits = [pair for intervention in self._interventions for pair in intervention.fwd_hooks()]
+        if edits:
+            self.stack.enter_context(self.agent.hooks(edits))
+        _, self._rng, self._intervention_rng = spawn_streams(self.recording.seed)
+        self._state = self.agent.initial_state()
+        stored = self.recording.activations
+        self._vectors = {name.removeprefix("log_probs."): stored[name] for name in stored
+                         if name.startswith("log_probs.")}
+
+    def _compare_agents(self, then: Mapping[str, Any]) -> None:
+        assert self.agent is not None
+        now = plain(self.agent.provenance())
+        for key, value in now.items():
+            if key in then and key not in ("device", "name", "description") and then[key] != value:
+                self.notes.append(f"the agent has changed since: {key} was {then[key]!r}, is {value!r}")
+        if then.get("torch_threads") != self.agent.torch_threads:
+            self.notes.append(f"the agent used {then.get('torch_threads')} threads then, {self.agent.torch_threads} "
+                              "now; bits depend on it")
+
+    def step(self, step: int, stage: _WorldReplay | None) -> None:
+        assert self.agent is not None
+        if self.found or self._stopped:
+            return
+        if self.agent.privileged and (stage is None or stage.found):
+            self.notes.append(f"the agent reads the world's state, so it could be compared up to step {step} only")
+            self._stopped = True
+            return
+        difference = self._compare(step, stage.state() if stage and self.agent.privileged else None)
+        if difference:
+            self.found = Divergence(step, *difference)
+        else:
+            self.n_equal += 1
+
+    def _compare(self, step: int, world_state: Any) -> tuple[str, Any, Any] | None:
+        assert self.agent is not None
+        pov = self.recording.pov[step]
+        for intervention in self._interventions:
+            pov = intervention.change_input(pov, step, self._intervention_rng)
+        pixel = first_pixel(self.recording.agent_pov[step], pov)
+        if pixel:
+            return ("agent_frame", *pixel)
+        shown: dict[str, Any] = {"pov": pov} if world_state is None else {"pov": pov, "world_state": world_state}
+        output = self.agent.act(shown, self._state, self._rng)
+        self._state = output.state
+        return self._compare_output(step, output)
+
+    def _compare_output(self, step: int, output: AgentOutput) -> tuple[str, Any, Any] | None:
+        row = self.recording.steps[step]
+        executed = output.action
+        for intervention in self._interventions:
+            executed = intervention.change_action(executed, step, self._intervention_rng)
+        # Log-probabilities first: where they leave, a different draw is only what follows.
+        for head, series in self._vectors.items():
+            if step < len(series):
+                difference = self._compare_vectors(f"log_probs.{head}", series[step], output.log_probs.get(head))
+                if difference:
+                    return difference
+        numbers = {"log_prob": output.log_prob, "entropy": output.entropy, "value": output.value}
+        for column, value in numbers.items():
+            scale = max(1.0, abs(value or 0.0)) if column != "log_prob" else 1.0
+            difference = first_difference(column, row.get(column), plain(value), self.tolerance * scale)
+            if difference:
+                return difference
+        if output.log_prob is not None and row["log_prob"] is not None:
+            self._seen(abs(row["log_prob"] - output.log_prob))
+        for column, made in (("tokens", output.tokens), ("chosen", output.action), ("executed", executed)):
+            if column == "executed" and row.get("executed") is None:
+                continue
+            difference = first_difference(column, row.get(column), plain(made))
+            if difference:
+                return difference
+        return None
+
+    def _compare_vectors(self, column: str, recorded: Any, replayed: Any) -> tuple[str, Any, Any] | None:
+        if replayed is None or np.shape(replayed) != np.shape(recorded):
+            return column, list(np.shape(recorded)), None if replayed is None else list(np.shape(replayed))
+        a, b = np.asarray(recorded, np.float64), np.asarray(replayed, np.float64)
+        with np.errstate(invalid="ignore"):
+            gap = np.where(a == b, 0.0, np.abs(a - b))  # equal infinities are equal
+        gap = np.where(np.isnan(gap), np.inf, gap)
+        worst = int(gap.argmax())
+        self._seen(float(gap[worst]))
+        return None if gap[worst] <= self.tolerance else (f"{column}[{worst}]", float(a[worst]), float(b[worst]))
+
+    def _seen(self, gap: float) -> None:
+        self.largest = gap if self.largest is None else max(self.largest, gap)
+
+def _device(agent: Mapping[str, Any]) -> dict[str, Any]:
+    device = agent.get("device")
+    return {"device": device} if isinstance(device, str) else {}
