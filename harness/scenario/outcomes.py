@@ -46,6 +46,7 @@ class OutcomeTracker:
         self._reset(None)
 
     def _reset(self, position: Position | None) -> None:
+        self._start = position
         self._counters = {name: _counter(outcome, position) for name, outcome in self._outcomes.items()}
         self._counts = dict.fromkeys(self._outcomes, 0)
         self._first: dict[str, int | None] = dict.fromkeys(self._outcomes)
@@ -94,13 +95,32 @@ class OutcomeTracker:
         return {name: {"value": first is not None, "first_step": first, "count": self._counts[name]}
                 for name, first in self._first.items()}
 
+    def save(self) -> dict[str, Any]:
+        """Where the counting stands, as JSON values: for a world's snapshot."""
+        return {"start": None if self._start is None else list(self._start), "first": dict(self._first),
+                "counts": dict(self._counts), "counters": {name: [c.before, c.events]
+                                                           for name, c in self._counters.items()}}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what ``save`` gave, for the same outcomes.
+
+        Raises:
+            ScenarioError: when the outcomes are others.
+        """
+        if set(saved["counters"]) != set(self._outcomes):
+            raise ScenarioError(f"the saved outcomes are {sorted(saved['counters'])}, here are {sorted(self._outcomes)}")
+        self._reset(None if saved["start"] is None else tuple(saved["start"]))
+        self._first, self._counts = dict(saved["first"]), dict(saved["counts"])
+        for name, (before, events) in saved["counters"].items():
+            self._counters[name].before, self._counters[name].events = before, events
+
 
 class _Counter:
     """One outcome's count: a total over statistics, a sum over events, whichever is larger."""
 
     def __init__(self, prefix: str | None, pattern: str, event: Callable[[Mapping[str, Any]], int] | None) -> None:
         self._prefix, self._pattern, self._event = prefix, pattern, event
-        self._before, self._events = 0, 0
+        self.before, self.events = 0, 0
         # A world has some fifty statistics and an episode thousands of steps: each name is matched once.
         self._matches = functools.cache(self._match)
 
@@ -114,12 +134,12 @@ class _Counter:
         return sum(int(value) for name, value in statistics.items() if self._matches(name))
 
     def start(self, statistics: Statistics) -> None:
-        self._before = self._total(statistics)
+        self.before = self._total(statistics)
 
     def count(self, statistics: Statistics, events: Events, looking_at: _Sight | None, position: Position) -> int:
         if self._event is not None:
-            self._events += sum(self._event(event) for event in events)
-        return max(self._events, self._total(statistics) - self._before)
+            self.events += sum(self._event(event) for event in events)
+        return max(self.events, self._total(statistics) - self.before)
 
 
 class _StepCounter(_Counter):
@@ -130,8 +150,8 @@ class _StepCounter(_Counter):
         self._holds = holds
 
     def count(self, statistics: Statistics, events: Events, looking_at: _Sight | None, position: Position) -> int:
-        self._events += self._holds(looking_at, position)
-        return self._events
+        self.events += self._holds(looking_at, position)
+        return self.events
 
 
 def _counter(outcome: Outcome, start: Position | None) -> _Counter:
