@@ -85,8 +85,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
                  st.dictionaries(TEXTS, _JSON, max_size=3), TEXTS), max_size=2),
             "episode": mapping({}, {
                 "max_steps": st.integers(1, 10**6), "settle_steps": st.integers(0, 200),
-
-
-                                                                 "terminate_when": st.lists(st.sampled_from(sorted(outcomes)), max_size=2) if outcomes else st.just([])}),
+                "terminate_when": st.lists(st.sampled_from(sorted(outcomes)), max_size=2) if outcomes
+                else st.just([])}),
         }))
     return Scenario.model_validate({**data, "outcomes": outcomes})

@@ -150,7 +150,8 @@ def test_meadow_has_animals_and_no_block_but_the_ground() -> None:
 
 
 def test_a_fixed_world_seed_keeps_the_layout_and_moves_the_player() -> None:
-    text = "world: {seed: 5, blocks: [{scatter: oak, count: 4, from: [-20, -20], to: [20, 20]}]}\nplayer: {jitter: {yaw: 90}}"
+    text = ("world: {seed: 5, blocks: [{scatter: oak, count: 4, from: [-20, -20], to: [20, 20]}]}\n"
+            "player: {jitter: {yaw: 90}}")
     one, two = built(text, 1), built(text, 2)
     assert one.fills == two.fills
     assert one.player.yaw != two.player.yaw
@@ -181,7 +182,8 @@ def test_jitter_stays_in_its_bounds() -> None:
 
 @pytest.mark.parametrize(("facing", "yaw"), [("south", 0.0), ("west", 90.0), ("north", -180.0), ("east", -90.0)])
 def test_directions(facing: str, yaw: float) -> None:
-    setup = built(f"player: {{facing: {facing}}}\nworld: {{entities: [{{type: cow, at: [5, 100, 5], facing: {facing}}}]}}")
+    cow = f"{{type: cow, at: [5, 100, 5], facing: {facing}}}"
+    setup = built(f"player: {{facing: {facing}}}\nworld: {{entities: [{cow}]}}")
     assert setup.player.yaw == yaw
     assert setup.entities[0].yaw == yaw
 
@@ -266,10 +268,10 @@ def test_creatures_as_commands() -> None:
         EntitySetup("cow", at, invulnerable=True, pitch=-10.0),
         EntitySetup("villager", at, profession="librarian", villager_type="snow"),
     )[:-1] == [
-        '/summon minecraft:armor_stand 0.5 100 3.5 {Rotation:[12.5f,0f],ArmorItems:[{},{},{id:"minecraft:leather_chestplate",'
-        "Count:1b,tag:{display:{color:6704195}}},{}],NoGravity:1b}",
-        '/summon minecraft:zombie 0.5 100 3.5 {Tags:["z"],Silent:1b,PersistenceRequired:1b,Rotation:[0f,0f],Health:4.5f,'
-        'ArmorItems:[{},{},{},{id:"minecraft:stone_button",Count:1b}],IsBaby:0b,CanPickUpLoot:0b}',
+        '/summon minecraft:armor_stand 0.5 100 3.5 {Rotation:[12.5f,0f],ArmorItems:[{},{},'
+        '{id:"minecraft:leather_chestplate",Count:1b,tag:{display:{color:6704195}}},{}],NoGravity:1b}',
+        '/summon minecraft:zombie 0.5 100 3.5 {Tags:["z"],Silent:1b,PersistenceRequired:1b,Rotation:[0f,0f],'
+        'Health:4.5f,ArmorItems:[{},{},{},{id:"minecraft:stone_button",Count:1b}],IsBaby:0b,CanPickUpLoot:0b}',
         "/summon minecraft:cow 0.5 100 3.5 {Silent:1b,PersistenceRequired:1b,Invulnerable:1b,Rotation:[0f,-10f],Age:0}",
         '/summon minecraft:villager 0.5 100 3.5 {Silent:1b,PersistenceRequired:1b,Rotation:[0f,0f],VillagerData:'
         '{profession:"minecraft:librarian",type:"minecraft:snow",level:2},Xp:10}',
@@ -301,8 +303,8 @@ def test_the_newer_dialect() -> None:
     lines = commands_of(EntitySetup("armor_stand", (0.5, 100.0, 3.5), colour="#664c43"), dialect="1.21",
                         hotbar={0: ("wooden_axe", 1)})
     assert lines == [
-        'summon minecraft:armor_stand 0.5 100 3.5 {Rotation:[0f,0f],ArmorItems:[{},{},{id:"minecraft:leather_chestplate",'
-        'count:1,components:{"minecraft:dyed_color":{rgb:6704195}}},{}],NoGravity:1b}',
+        'summon minecraft:armor_stand 0.5 100 3.5 {Rotation:[0f,0f],ArmorItems:[{},{},'
+        '{id:"minecraft:leather_chestplate",count:1,components:{"minecraft:dyed_color":{rgb:6704195}}},{}],NoGravity:1b}',
         "tp @p 0.5 100 0.5 0 0",
         "item replace entity @p hotbar.0 with minecraft:wooden_axe 1",
     ]

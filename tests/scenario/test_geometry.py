@@ -21,7 +21,8 @@ def cells_of(first: tuple[int, int, int], last: tuple[int, int, int]) -> list[tu
 
 
 @given(CELL, CELL, st.integers(1, 600))
-def test_splitting_a_box_keeps_every_cell_once(first: tuple[int, int, int], last: tuple[int, int, int], limit: int) -> None:
+def test_splitting_a_box_keeps_every_cell_once(first: tuple[int, int, int], last: tuple[int, int, int],
+    limit: int) -> None:
     boxes = list(split_box(first, last, limit))
     cells = [cell for box in boxes for cell in cells_of(*box)]
     assert sorted(cells) == sorted(cells_of(first, last))
