@@ -16,7 +16,7 @@ from harness.scenario.load import scenario_names
 __all__ = ["AGENT", "BACKEND", "SCENARIO", "bytes_in_words", "echo_json"]
 
 
-class _Name(click.ParamType):
+class _Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
     def __init__(self, name: str, known: Callable[[], Sequence[str]], *, files: bool) -> None:
         self.name, self._known, self._files = name, known, files
 

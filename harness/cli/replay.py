@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from harness.agent.load import load_agent
 from harness.analysis.attention import attention_maps
-from harness.cli.names import echo_json
+from harness.cli.names import AGENT, echo_json
 from harness.cli.progress import Ticker
 from harness.errors import HarnessError, unknown_name
 from harness.recording.recording import Recording, open_recording
@@ -25,13 +26,14 @@ _OVERLAYS = {"attention": attention_maps}
               help="Prove that frames, actions and log-probabilities come out the same; exit code 1 if not.")
 @click.option("--tolerance", type=click.FloatRange(0), default=TOLERANCE, show_default=True,
               help="For log-probabilities, in nats.")
+@click.option("--agent", "agent_name", type=AGENT, help="Verify with this agent instead of the recorded one.")
 @click.option("--overlay", "overlays", multiple=True, metavar="NAME", help="What to draw: attention.")
 @click.option("--out", type=click.Path(path_type=Path), help="The overlay video, .mp4 or .webm.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
-def replay(ctx: click.Context, recording: Path, verify: bool, tolerance: float, overlays: tuple[str, ...],
-           out: Path | None, quiet: bool, as_json: bool) -> None:
+def replay(ctx: click.Context, recording: Path, verify: bool, tolerance: float, agent_name: str | None,
+           overlays: tuple[str, ...], out: Path | None, quiet: bool, as_json: bool) -> None:
     """Run RECORDING (a folder) again: --verify it, draw an --overlay video, or both."""
     if not verify and not overlays:
         raise HarnessError("there is nothing to do", hint="add --verify, or --overlay attention --out FILE.mp4")
@@ -49,7 +51,8 @@ def replay(ctx: click.Context, recording: Path, verify: bool, tolerance: float, 
     with Ticker(quiet=quiet) as ticker:
         if verify:
             ticker.start("verify", len(opened))
-            report = replay_recording(opened, tolerance=tolerance, on_step=ticker.to)
+            agent = None if agent_name is None else load_agent(agent_name)
+            report = replay_recording(opened, agent=agent, tolerance=tolerance, on_step=ticker.to)
             results["verify"] = report.as_dict()
         if out is not None:
             ticker.start("overlay", len(opened))

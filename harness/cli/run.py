@@ -38,7 +38,7 @@ _LARGE = 2_000_000_000
 @click.option("--hooks", multiple=True, metavar="GLOB", help="Trace these hooks instead of the scenario's.")
 @click.option("--no-hooks", is_flag=True, help="Trace nothing.")
 @click.option("--intervene", multiple=True, metavar="NAME", help="Run an intervention the scenario names.")
-@click.option("--device", default=None, help="Where the agent computes: cpu, cuda, cuda:1.")
+@click.option("--device", default=None, help="Where the agent computes: auto, cpu or cuda.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("recordings"), show_default=True,
               help="The folder that the recording's folder goes into.")
 @click.option("--no-record", is_flag=True, help="Write nothing to disk.")

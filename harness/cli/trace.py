@@ -29,7 +29,7 @@ _LONGEST = 10_000_000
               help="Trace these hooks; else attention and the residual stream.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the agent's choices.")
 @click.option("--steps", type=click.IntRange(1), help="Only so many frames.")
-@click.option("--device", default=None, help="Where the agent computes: cpu, cuda, cuda:1.")
+@click.option("--device", default=None, help="Where the agent computes: auto, cpu or cuda.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("recordings"), show_default=True,
               help="The folder that the recording's folder goes into.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")

@@ -130,7 +130,8 @@ def _map(canvas: Picture, maps: AttentionMaps, scene: Scene) -> None:
     n_rows, n_ages = weights.shape
     cell = max(1, (WIDTH - 2 * _MARGIN - _LABELS) // n_ages)
     row = max(1, _MAP_HEIGHT // n_rows)
-    x, y, width, height = _MARGIN + _LABELS, _MAP_TOP, cell * n_ages, row * n_rows
+    width, height = cell * n_ages, row * n_rows
+    x, y = WIDTH - _MARGIN - width, _MAP_TOP
     draw.text(canvas, "attention now, per layer.head", _MARGIN, y - 14, INK, 14, 600)
     draw.scale_bar(canvas, scene.shade, x + width - 220, y - 24, 180)
     draw.heat(canvas, weights, scene.shade, x, y, width, height)
@@ -169,5 +170,8 @@ def _ticks(n_ages: int) -> list[int]:
 
 def top_weight(weights: npt.NDArray[np.float32]) -> float:
     """The weight that gets the brightest colour: almost the largest on a past frame, so that one outlier is nothing."""
-    past = weights[..., 1:]
-    return float(max(np.quantile(past, 0.999), 2.0 / weights.shape[-1])) if past.size else 1.0
+    n_ages = weights.shape[-1]
+    # While the memory fills, few frames share all the attention; those first steps would dim all the others.
+    settled = weights[min(n_ages, len(weights) // 2):]
+    past = settled[..., 1:]
+    return float(max(np.quantile(past, 0.999), 2.0 / n_ages)) if past.size else 1.0
