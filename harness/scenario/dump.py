@@ -76,6 +76,11 @@ def json_schema() -> dict[str, Any]:
     parameters = schema["$defs"].pop("Parameter")
     opened = _open(schema)
     assert isinstance(opened, dict)
+    for part in ("outcomes", "interventions"):
+        # null takes an inherited one away.
+        named = opened["properties"][part]["patternProperties"]
+        opened["properties"][part]["patternProperties"] = {
+            pattern: {"anyOf": [value, {"type": "null"}]} for pattern, value in named.items()}
     parameters["required"] = []
     opened["$defs"]["Parameter"] = {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, parameters]}
     return opened

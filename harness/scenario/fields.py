@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Field, Strict, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Strict,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from harness.errors import unknown_name
 from harness.scenario.catalogue import catalogue
@@ -34,16 +45,40 @@ def complain(message: str, hint: str | None = None, kind: str = "scenario") -> N
     raise PydanticCustomError(kind, "{message}", {"message": message, "hint": hint})
 
 
-def known_name(kind: str, table: Callable[[], Collection[str]], *, none: bool = False) -> AfterValidator:
-    """A validator for names out of a table (``minecraft:`` may stand before them); ``none`` allows that word too."""
+@dataclass(frozen=True)
+class KnownName:
+    """Marks a text as a name out of a table; ``minecraft:`` may stand before it, and is taken off.
 
-    def check(name: str) -> str:
+    Attributes:
+        kind: What the table holds, for messages: "block".
+        table: The names.
+        none: Whether the word ``none`` is allowed, too.
+    """
+
+    kind: str
+    table: frozenset[str]
+    none: bool = False
+
+    def check(self, name: str) -> str:
+        """The bare name, refused when it is not in the table."""
+        known = self.table | {"none"} if self.none else self.table
         bare = name.removeprefix("minecraft:")
-        if bare in table() or (none and bare == "none"):
-            return bare
-        problem = unknown_name(kind, bare, {*table(), "none"} if none else table())
-        complain(problem.message, problem.hint)
-    return AfterValidator(check)
+        if bare not in known:
+            problem = unknown_name(self.kind, bare, known)
+            complain(problem.message, problem.hint)
+        return bare
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        known = self.table | {"none"} if self.none else self.table
+        return {"anyOf": [{"enum": sorted(known)}, {"type": "string", "pattern": "^minecraft:"}]}
+
+
+def known_name(kind: str, table: Iterable[str], *, none: bool = False) -> KnownName:
+    """A ``KnownName`` over any collection of names."""
+    return KnownName(kind, frozenset(table), none)
 
 
 def _cell(value: list[int]) -> tuple[int, ...]:
@@ -127,14 +162,14 @@ Int = Annotated[int, Strict()]
 Bool = Annotated[bool, Strict()]
 Float = Annotated[float, Strict(), AllowInfNan(False)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-BlockName = Annotated[str, known_name("block", lambda: catalogue().blocks)]
-BlockOrNone = Annotated[str, known_name("block", lambda: catalogue().blocks, none=True)]
-CreatureName = Annotated[str, known_name("creature", lambda: catalogue().creatures)]
-CreatureOrNone = Annotated[str, known_name("creature", lambda: catalogue().creatures, none=True)]
-ItemName = Annotated[str, known_name("item", lambda: {*catalogue().items, *catalogue().blocks} - {"air"})]
-Species = Annotated[str, known_name("tree", lambda: catalogue().trees)]
-SpeciesOrNone = Annotated[str, known_name("tree", lambda: catalogue().trees, none=True)]
-RuleName = Annotated[str, known_name("rule", lambda: catalogue().rules)]
+BlockName = Annotated[str, known_name("block", catalogue().blocks)]
+BlockOrNone = Annotated[str, known_name("block", catalogue().blocks, none=True)]
+CreatureName = Annotated[str, known_name("creature", catalogue().creatures)]
+CreatureOrNone = Annotated[str, known_name("creature", catalogue().creatures, none=True)]
+ItemName = Annotated[str, known_name("item", {*catalogue().items, *catalogue().blocks} - {"air"})]
+Species = Annotated[str, known_name("tree", catalogue().trees)]
+SpeciesOrNone = Annotated[str, known_name("tree", catalogue().trees, none=True)]
+RuleName = Annotated[str, known_name("rule", catalogue().rules)]
 _NUMBER = {"type": "number"}
 Cell = Annotated[
     tuple[int, int, int], AfterValidator(_cell), _numbers(int, 3),

@@ -108,7 +108,8 @@ class OutcomeTracker:
             ScenarioError: when the outcomes are others.
         """
         if set(saved["counters"]) != set(self._outcomes):
-            raise ScenarioError(f"the saved outcomes are {sorted(saved['counters'])}, here are {sorted(self._outcomes)}")
+            raise ScenarioError(f"the saved outcomes are {sorted(saved['counters'])}, "
+                                f"here are {sorted(self._outcomes)}")
         self._reset(None if saved["start"] is None else tuple(saved["start"]))
         self._first, self._counts = dict(saved["first"]), dict(saved["counts"])
         for name, (before, events) in saved["counters"].items():

@@ -131,8 +131,8 @@ class ScatterTrees(_Scatter):
 class VillagerDress(_Model):
     """What a villager wears. Other creatures have no use for it, so that one line can swap the creature."""
 
-    type: Annotated[str, known_name("villager type", lambda: catalogue().villager_types)] = "plains"
-    profession: Annotated[str, known_name("profession", lambda: catalogue().professions)] = "none"
+    type: Annotated[str, known_name("villager type", catalogue().villager_types)] = "plains"
+    profession: Annotated[str, known_name("profession", catalogue().professions)] = "none"
 
 
 class Jitter(_Model):
@@ -214,10 +214,10 @@ class WorldSpec(_Model):
         default=None, description="Fixes trees, scattering and creature jitter; else they follow the episode's seed.")
     ground: BlockName = "grass_block"
     ground_y: Annotated[Int, Field(ge=1, le=200)] = Field(default=99, description="Height of the topmost ground block.")
-    biome: Annotated[str, known_name("biome", lambda: catalogue().biomes)] = "plains"
+    biome: Annotated[str, known_name("biome", catalogue().biomes)] = "plains"
     time: Time = Field(default=6000, description="Ticks after sunrise, or noon, midnight, ...")
-    weather: Annotated[str, known_name("weather", lambda: catalogue().weathers)] = "clear"
-    difficulty: Annotated[str, known_name("difficulty", lambda: catalogue().difficulties)] = "easy"
+    weather: Annotated[str, known_name("weather", catalogue().weathers)] = "clear"
+    difficulty: Annotated[str, known_name("difficulty", catalogue().difficulties)] = "easy"
     rules: Rules = Field(
         default_factory=dict, description="Minecraft game rules; all that happens by itself is off to begin with.")
     blocks: tuple[BlockStep, ...] = Field(

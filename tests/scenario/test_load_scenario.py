@@ -219,10 +219,23 @@ def test_the_shipped_files_fit_the_json_schema(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["nam: x", "world: {biom: plains}", "episode: {max_steps: many}",
     "player: {pitch: 91}",
-                                  "world: {blocks: [{fil: stone}]}", "outcomes: {a: {killd: cow}}", "hooks: x"])
+                                  "world: {blocks: [{fil: stone}]}", "world: {ground: gras}",
+                                      "outcomes: {a: {killd: cow}}", "hooks: x"])
 def test_the_json_schema_refuses(text: str) -> None:
     schema = json_schema()
     assert not fits(yaml.safe_load(text), schema, schema)
+
+
+def test_an_editor_can_complete_names() -> None:
+    text = json.dumps(json_schema())
+    assert all(f'"{name}"' in text for name in ("oak_leaves", "armor_stand", "librarian", "doMobSpawning", "midnight"))
+
+
+@pytest.mark.parametrize("text", ["outcomes: {a: null}", "world: {ground: 'minecraft:stone'}", "extends: villager",
+                                  "episode: {max_steps: '${n}'}", "parameters: {a: 3, b: x, c: {default: 3}}"])
+def test_the_json_schema_allows(text: str) -> None:
+    schema = json_schema()
+    assert fits(yaml.safe_load(text), schema, schema)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,3 +123,33 @@ def test_the_first_step_is_where_the_count_arrives(hits: list[int], at_least: in
             first = i
         made.update(i, {}, hit()["events"] * n, None, HERE)
     assert made.results()["o"] == {"value": first is not None, "first_step": first, "count": total}
+
+
+_STEP = st.fixed_dictionaries({
+    "statistics": st.dictionaries(st.sampled_from(["mine_block.oak_log", "kill_entity.cow"]), st.integers(0, 9)),
+    "events": st.lists(st.just(hit()["events"][0]), max_size=2),
+    "looking_at": st.none() | st.just(Sight("cow", "t")),
+    "position": st.tuples(st.floats(-9, 9), st.just(100.0), st.floats(-9, 9)),
+})
+
+
+@given(st.lists(_STEP, max_size=6), st.lists(_STEP, max_size=6))
+def test_saved_and_loaded_counts_as_if_nothing_had_been(before: list[dict[str, Any]], after_: list[dict[str, Any]]) -> None:
+    outcomes = parse_scenario(
+        "world: {entities: [{type: cow, tag: t, at: [0, 100, 0]}]}\noutcomes: {a: {damaged: t, at_least: 2}, "
+        "b: {mined: '*_log', at_least: 3}, c: {killed: cow}, d: {looked_at: t}, e: {moved: 6}}").outcomes
+    one, two = OutcomeTracker(outcomes), OutcomeTracker(outcomes)
+    one.start({"mine_block.oak_log": 1}, HERE)
+    for i, step in enumerate(before):
+        one.update(i, **step)
+    two.load(json.loads(json.dumps(one.save())))
+    assert two.results() == one.results()
+    for i, step in enumerate(after_, start=len(before)):
+        one.update(i, **step)
+        two.update(i, **step)
+        assert two.results() == one.results()
+
+
+def test_other_outcomes_saved_state_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="the saved outcomes are"):
+        tracker("{killed: cow}").load(OutcomeTracker({}).save())
