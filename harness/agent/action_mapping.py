@@ -85,11 +85,11 @@ def button_table() -> npt.NDArray[np.uint8]:
 
 @functools.cache
 def camera_off() -> npt.NDArray[np.bool_]:
-    """bool [8641]: the joint indices whose camera switch is off, so that the camera head is overruled. Read-only.
+    """Per joint index, bool [8641]: those whose camera switch is off, so that the camera head is overruled. Read-only.
 
     The inventory index is not among them.
     """
-    off = np.arange(N_BUTTONS) % 2 == 0
+    off: npt.NDArray[np.bool_] = np.arange(N_BUTTONS) % 2 == 0
     off[INVENTORY] = False
     off.flags.writeable = False
     return off

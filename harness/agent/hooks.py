@@ -95,6 +95,9 @@ class HookStack:
         """
         wanted: set[str] = set()
         for glob in globs:
+            if glob in self.points:
+                wanted.add(glob)
+                continue
             found = [name for name in self.points if fnmatch.fnmatchcase(name, glob)]
             found += [name for alias, name in self.aliases.items() if fnmatch.fnmatchcase(alias, glob)]
             if not found:

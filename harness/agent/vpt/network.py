@@ -2,7 +2,7 @@
 
 The modules below only hold parameters, in a tree whose ``state_dict()`` has the names of the released files; they are
 never called. The arithmetic is in plain functions that take a module and a ``HookStack``, which keeps a step of the
-small model free of ``nn.Module`` call overhead. Nothing is computed in place: a hooked tensor may be kept.
+small model free of ``nn.Module`` call overhead. A tensor that a hook may have seen is never changed in place.
 
 Sources of the formulas: the released VPT code (openai/Video-Pre-Training, lib/util.py, lib/impala_cnn.py, lib/xf.py,
 lib/masked_attention.py, lib/policy.py), read and written anew.
@@ -126,11 +126,12 @@ def _conv_forward(fan: Any, x: Tensor) -> Tensor:
     layer, norm = fan.layer, fan._modules.get("norm")
     if norm is not None:
         x = F.group_norm(x, 1, norm.weight, norm.bias, EPS)
-    return F.relu(F.conv2d(x, layer.weight, layer.bias, padding=1))
+    # In place on a tensor that nobody else has seen: what is hooked is the result.
+    return F.relu_(F.conv2d(x, layer.weight, layer.bias, padding=1))
 
 
 def _dense_forward(fan: Any, x: Tensor) -> Tensor:
-    return F.relu(F.linear(normalise(x, fan.norm), fan.layer.weight))
+    return F.relu_(F.linear(normalise(x, fan.norm), fan.layer.weight))
 
 
 def _stack_forward(stack: Any, x: Tensor, see: Callable[[str, Tensor], Tensor]) -> Tensor:
@@ -159,7 +160,7 @@ def _maps_forward(image: Any, x: Tensor, hooks: HookStack | None, batch: tuple[i
             assert hooks is not None
             if full not in hooks.listeners:
                 return x
-            split = x.unflatten(0, batch)
+            split = x.view(*batch, *x.shape[1:])
             new = hooks.apply(full, split)
             return x if new is split else new.flatten(0, 1)
         return see
@@ -183,7 +184,7 @@ def image_forward(net: Any, frames: Tensor, hooks: HookStack) -> Tensor:
         pictures = hooks.apply("hook_image", pictures)
     # [b, t, H, W, 3] seen as [n, 3, H, W] is channels-last already, the layout the convolutions are quickest in.
     flat = pictures.reshape(b * t, *pictures.shape[2:]).permute(0, 3, 1, 2)
-    slices = [flat] if heard or b * t <= IMAGE_SLICE else flat.split(IMAGE_SLICE)
+    slices = [flat] if heard or b * t <= IMAGE_SLICE else torch.split(flat, IMAGE_SLICE)
     maps = [_maps_forward(image, part, hooks if heard else None, (b, t)) for part in slices]
     features = maps[0] if len(maps) == 1 else torch.cat(maps)
     x = _dense_forward(image.cnn.dense, features.view(b, t, -1))
@@ -276,7 +277,7 @@ def attend(block: RelativeAttention, y: Tensor, memory: tuple[Tensor, Tensor], m
 
 
 def _project(block: RelativeAttention, z: Tensor, names: dict[str, str], hooks: HookStack) -> Tensor:
-    """z [b, t, h, d_head] to [b, t, d]; the share of each head [b, t, h, d] is computed only for a listener."""
+    """From z [b, t, h, d_head] to [b, t, d]; the share of each head [b, t, h, d] is computed only for a listener."""
     proj, name = block.proj_layer, names["attn.hook_result"]
     if name in hooks.listeners:
         heads, d_head = z.shape[2:]
@@ -294,7 +295,7 @@ def _apply(hooks: HookStack, name: str, x: Tensor) -> Tensor:
 def _apply_split(hooks: HookStack, name: str, x: Tensor, heads: int) -> Tensor:
     if name not in hooks.listeners:
         return x
-    split = x.unflatten(-1, (heads, -1))
+    split = x.view(*x.shape[:-1], heads, -1)
     new = hooks.apply(name, split)
     return x if new is split else new.flatten(2)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.agent.action_mapping import BUTTON_NAMES, button_table
 from harness.agent.hooks import ActivationCache, HookFunction, HookPoint, HookScope, HookStack
-from harness.agent.vpt.config import N_BUTTONS, N_CAMERA, SIZES, VPTConfig, size_config
+from harness.agent.vpt.config import SIZES, VPTConfig, size_config
 from harness.agent.vpt.hook_points import BLOCK_HOOKS, block_aliases, hook_points
 from harness.agent.vpt.network import block_forward, build_tree, image_forward, normalise
 from harness.agent.vpt.state import VPTState
@@ -179,7 +179,8 @@ class VPTPolicy(nn.Module):
         debias = n.debiasing_term.clamp(min=1e-5)
         mean = n.running_mean / debias
         variance = (n.running_mean_sq / debias - mean.square()).clamp(min=1e-2)
-        return raw * variance.sqrt() + mean
+        value: Tensor = raw * variance.sqrt() + mean
+        return value
 
     def _check(self, frames: Tensor, first: Tensor, state: VPTState) -> None:
         height, width, _ = self.config.image_shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from harness.errors import WeightsError, nearest_names
 __all__ = ["load_weights", "random_weights"]
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
     """Put every tensor of ``weights`` in its place; all names, shapes and dtypes must fit.
 
     The module may be on the meta device. Its parameters become copies that share nothing with ``weights``.

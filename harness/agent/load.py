@@ -1,0 +1,255 @@
+"""Agents by name: ``agents/<name>.yaml`` says which class, arguments and weights make one.
+
+Heavy libraries come late: a scripted agent is loaded without PyTorch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from harness.agent.agent import Agent
+from harness.errors import AgentError, WeightsError, nearest_names, unknown_name
+from harness.registry import data_dir, lookup
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["AgentDefinition", "agent_names", "load_agent", "read_agent_definition", "read_weights_file"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_KEYS = ("kind", "description", "arguments", "weights", "licence")
+_WEIGHTS_KEYS = ("file", "sha256")
+
+
+@dataclass(frozen=True)
+class AgentDefinition:
+    """What an agent file says.
+
+    Attributes:
+        name: The file's name without its ending.
+        path: The file.
+        kind: A name of the plug-in group ``harness.agents``.
+        headline: The file's description of it, one line.
+        arguments: Keyword arguments of the class.
+        weights: The weights file, None without one.
+        sha256: Its digest, None when the file does not say.
+        licence: Of the weights.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    headline: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    sha256: str | None = None
+    licence: str = ""
+
+    @property
+    def description(self) -> str:
+        """The headline, and that the weights are random where they are."""
+        return _honest(self.headline, self._own_words(self.arguments))
+
+    @staticmethod
+    def _own_words(arguments: Mapping[str, Any]) -> str:
+        seed = arguments.get("random_seed")
+        return "" if seed is None else f"random weights (seed {seed})"
+
+    def text(self) -> str:
+        """The definition for people."""
+        rows = [("name", self.name), ("kind", self.kind), ("description", self.description),
+                *((key, str(value)) for key, value in self.arguments.items()),
+                ("weights", self.weights.name if self.weights else self._without_weights()),
+                ("sha256", self.sha256 or ""), ("licence", self.licence)]
+        return "\n".join(f"{key:<12} {value}" for key, value in rows if value)
+
+    def _without_weights(self) -> str:
+        own = self._own_words(self.arguments)
+        return f"{own}: untrained, it plays at random" if own else "none: scripted"
+
+
+def agent_names() -> list[str]:
+    """The bundled agents."""
+    return sorted(path.stem for path in data_dir("agents").glob("*.yaml"))
+
+
+def read_agent_definition(name_or_path: str | Path) -> AgentDefinition:
+    """Read an agent file: a bundled name, or a path that ends in ``.yaml``.
+
+    Raises:
+        AgentError: for an unknown name, a missing file, unknown keys or wrong types, with file and line.
+    """
+    path = _find(name_or_path)
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise AgentError(f"cannot read the agent file: {_one_line(problem)}", where=str(path)) from problem
+    if not isinstance(table, dict) or not isinstance(node, yaml.MappingNode):
+        raise AgentError(f"an agent file holds keys and values, this one holds {type(table).__name__}", where=str(path))
+    lines = {key.value: f"{path}:{key.start_mark.line + 1}:{key.start_mark.column + 1}" for key, _ in node.value}
+    for key in table:
+        if key not in _KEYS:
+            raise unknown_name("key in an agent file", str(key), _KEYS, where=lines.get(str(key)), error=AgentError)
+    for key in ("kind", "description"):
+        if not isinstance(table.get(key), str):
+            raise AgentError(f'an agent file needs "{key}", a text', where=lines.get(key, str(path)))
+    arguments = table.get("arguments") or {}
+    if not isinstance(arguments, dict):
+        raise AgentError("arguments: expected keys and values", where=lines["arguments"])
+    weights, sha256 = _weights_of(table.get("weights"), path, lines.get("weights"))
+    return AgentDefinition(path.stem, path, table["kind"], table["description"].strip(), arguments, weights, sha256,
+                           str(table.get("licence", "")))
+
+
+def _find(name_or_path: str | Path) -> Path:
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise AgentError(f"there is no agent file at {path}",
+                             hint=f"bundled agents: {', '.join(agent_names())}")
+        return path
+    path = data_dir("agents") / f"{text}.yaml"
+    if not _NAME.fullmatch(text) or not path.is_file():
+        raise unknown_name("agent", text, agent_names(), error=AgentError)
+    return path
+
+
+def _weights_of(row: Any, path: Path, where: str | None) -> tuple[Path | None, str | None]:
+    if row is None or row == "none":
+        return None, None
+    if not isinstance(row, dict) or not isinstance(row.get("file"), str):
+        raise AgentError('weights: expected "none", or "file" and "sha256"', where=where)
+    for key in row:
+        if key not in _WEIGHTS_KEYS:
+            raise unknown_name("key of weights", str(key), _WEIGHTS_KEYS, where=where, error=AgentError)
+    name = row["file"]
+    folder = path.parent.resolve()
+    target = (folder / name).resolve()
+    if not target.is_relative_to(folder):
+        raise AgentError(f"weights: {name} lies outside the agent file's folder", where=where,
+                         hint="put the weights beside the agent file, or in a folder below it")
+    digest = row.get("sha256")
+    if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", str(digest)):
+        raise AgentError(f"sha256: expected 64 hexadecimal digits, got {digest!r}", where=where)
+    return target, digest
+
+
+def load_agent(name_or_path: str | Path, *, device: str = "auto", **overrides: Any) -> Agent:
+    """Build an agent.
+
+    Args:
+        name_or_path: A bundled name such as ``vpt-nano``, or the path of an agent file (``.yaml``).
+        device: ``auto``, ``cpu`` or ``cuda``; scripted agents compute nothing and take ``auto`` or ``cpu``.
+        overrides: Keyword arguments of its class, instead of or beside those in the file.
+
+    Raises:
+        AgentError: for an unknown name, key or keyword, or a device that is not there.
+        WeightsError: for weights that are missing, have another digest or do not fit.
+    """
+    definition = read_agent_definition(name_or_path)
+    cls = lookup("harness.agents", definition.kind, where=str(definition.path), error=AgentError)
+    arguments: dict[str, Any] = {**definition.arguments, **overrides}
+    known = [name for name, parameter in inspect.signature(cls).parameters.items()
+             if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
+    reserved = {"device", "weights", "weights_note"}
+    for key in arguments:
+        if key not in known or key in reserved:
+            raise unknown_name(f"argument of agent kind {definition.kind}:", key, set(known) - reserved,
+                               where=str(definition.path) if key in definition.arguments else None, error=AgentError)
+    if "device" in known:
+        arguments["device"] = device
+    elif device not in ("auto", "cpu"):
+        raise AgentError(f'agent "{definition.name}" has no network, so it cannot run on {device!r}',
+                         hint="leave the device out")
+    if definition.weights is not None:
+        if "weights" not in known:
+            raise AgentError(f"agents of kind {definition.kind} have no weights", where=str(definition.path))
+        digest = _check_digest(definition.weights, definition.sha256)
+        arguments["weights"] = read_weights_file(definition.weights)
+        arguments["weights_note"] = {"file": definition.weights.name, "sha256": digest, "licence": definition.licence}
+    agent = cls(**arguments)
+    assert isinstance(agent, Agent)
+    own = agent.description if arguments.get("random_seed") is not None else ""
+    agent.name = definition.name
+    agent.description = _honest(definition.headline, own)
+    return agent
+
+
+def _honest(description: str, own: str) -> str:
+    """The file's description; what the agent says of itself (random weights) is added where the file is silent."""
+    if not own or own in description:
+        return description
+    return f"{description}; {own}"
+
+
+def _check_digest(path: Path, expected: str | None) -> str:
+    if not path.is_file():
+        raise WeightsError(f"the weights file {path.name} is missing", where=str(path),
+                           hint="fetch it, or put it beside the agent file")
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if expected is not None and digest.hexdigest() != expected:
+        raise WeightsError(f"the weights file {path.name} is not the one the agent file means: its SHA-256 is "
+                           f"{digest.hexdigest()}, expected {expected}", where=str(path),
+                           hint="fetch it again, or correct sha256 if the file was exchanged on purpose")
+    return digest.hexdigest()
+
+
+def read_weights_file(path: str | Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from a safetensors file or a PyTorch checkpoint; no code in the file is ever run.
+
+    Args:
+        path: ``.safetensors``, or what ``torch.save`` wrote of a dict of tensors (``.weights``, ``.pt``, ``.pth``).
+
+    Raises:
+        WeightsError: for a missing, damaged or foreign file, or one that would have to run code.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        near = nearest_names(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else []
+        raise WeightsError(f"there is no weights file at {path}",
+                           hint=f"did you mean {' or '.join(near)}?" if near else None)
+    try:
+        if _is_safetensors(path):
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        table = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except Exception as problem:  # each reader has its own errors for a damaged or hostile file
+        raise WeightsError(f"{path.name} is not a weights file that can be read without running code: "
+                           f"{_one_line(problem)}", where=str(path),
+                           hint="expected safetensors, or a state dict of tensors saved by torch.save") from problem
+    if not isinstance(table, dict) or not table or not all(
+            isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in table.items()):
+        raise WeightsError(f"{path.name} holds {type(table).__name__}, expected tensors by name", where=str(path))
+    return dict(table)
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _is_safetensors(path: Path) -> bool:
+    # Eight bytes of header length, then JSON.
+    with path.open("rb") as file:
+        return file.read(9)[8:9] == b"{"
+
+
+def _one_line(problem: BaseException) -> str:
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return (lines[0] if lines else type(problem).__name__)[:200]

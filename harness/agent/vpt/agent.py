@@ -1,0 +1,339 @@
+"""The VPT policy as an agent: one observation in, one action of MineRL's 24 keys out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from harness.agent.action_mapping import from_policy
+from harness.agent.agent import Agent, AgentOutput
+from harness.agent.hooks import HookPoint
+from harness.agent.preprocessing import policy_frame, policy_frames
+from harness.agent.vpt.config import VPTConfig, size_config
+from harness.agent.vpt.policy import VPTOutput, VPTPolicy
+from harness.agent.vpt.state import VPTState
+from harness.errors import AgentError
+from harness.world.observation import Observation
+
+__all__ = ["PendingArray", "VPTAgent"]
+
+HEADS = ("camera", "buttons")
+"""In the order in which they are drawn, that of the released code."""
+SMALL = 256
+"""Up to this width a step is a few milliseconds and a second thread costs more than it brings."""
+TRACE_CHUNK = 16
+"""Frames per forward pass of ``trace_frames``."""
+
+
+class PendingArray:
+    """An activation on its way from a GPU; ``numpy.asarray`` waits for it.
+
+    The copy goes into pinned memory on the stream of the computation, so starting it costs the loop nothing.
+
+    Args:
+        tensor: On a CUDA device.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        self._host.copy_(tensor, non_blocking=True)
+        self._arrived: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._arrived.record(torch.cuda.current_stream(tensor.device))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Known before it arrives."""
+        return tuple(self._host.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Known before it arrives."""
+        return np.dtype(str(self._host.dtype).removeprefix("torch."))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        self._arrived.synchronize()
+        return np.array(self._host.numpy(), dtype=dtype, copy=copy)
+
+
+class VPTAgent(Agent):
+    """A VPT policy that acts.
+
+    Args:
+        size: ``nano``, ``1x``, ``2x`` or ``3x``; or give ``policy_kwargs`` and ``pi_head_kwargs`` instead.
+        policy_kwargs: As in a released ``.model`` file.
+        pi_head_kwargs: As in a released ``.model`` file; holds the temperature.
+        weights: The state dict of the policy; None for random weights.
+        random_seed: Seed of random weights; needed exactly when there are no ``weights``.
+        weights_note: What provenance says of ``weights``, such as file name and digest.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: Only ``float32``; TF32 is off on CUDA.
+        deterministic: Take the most likely token of each head instead of drawing one.
+        torch_threads: CPU threads of the arithmetic; bits depend on it. None: 1 for small policies, else one per core.
+            The number is set for the time of each ``act`` and put back after it.
+
+    Raises:
+        AgentError: for a contradiction among the arguments, or CUDA where there is none.
+        WeightsError: for weights that do not fit.
+    """
+
+    def __init__(self, *, size: str | None = None, policy_kwargs: Mapping[str, Any] | None = None,
+                 pi_head_kwargs: Mapping[str, Any] | None = None, weights: Mapping[str, Tensor] | None = None,
+                 random_seed: int | None = None, weights_note: Mapping[str, Any] | None = None, device: str = "auto",
+                 precision: str = "float32", deterministic: bool = False, torch_threads: int | None = None) -> None:
+        config = _config(size, policy_kwargs, pi_head_kwargs)
+        if (weights is None) == (random_seed is None):
+            raise AgentError("expected either a weights file or a random_seed, got "
+                             + ("neither" if weights is None else "both"),
+                             hint="random_seed: 0 asks for untrained weights and says so wherever the agent shows")
+        if precision != "float32":
+            raise AgentError(f'precision: expected "float32", got {precision!r}')
+        threads = _default_threads(config) if torch_threads is None else torch_threads
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise AgentError(f"torch_threads: expected a whole number of at least 1, got {torch_threads!r}")
+        self.torch_threads = threads
+        self._device = _device(device)
+        self.deterministic = deterministic
+        if weights is None:
+            assert random_seed is not None
+            self.policy = VPTPolicy.random(config, random_seed)
+            self._weights: Any = f"random weights (seed {random_seed})"
+            self.description = self._weights
+        else:
+            self.policy = VPTPolicy.from_config(config, weights)
+            self._weights = dict(weights_note or {})
+        self.policy.requires_grad_(False)
+        self.policy.to(self._device)
+        self._size = size
+        self._not_first = torch.zeros(1, 1, dtype=torch.bool, device=self._device)
+        self._digest: str | None = None
+
+    # --- acting ----------------------------------------------------------------------------------------------------
+
+    def initial_state(self) -> VPTState:
+        """The empty memory."""
+        return self.policy.initial_state(1)
+
+    def act(self, observation: Observation, state: VPTState, rng: np.random.Generator, *,
+            hooks: Sequence[str] = ()) -> AgentOutput:
+        """Look once and choose.
+
+        Tokens are drawn as ``argmax(logp - log(-log u))`` with ``u`` from ``rng``, camera first; deterministic
+        agents draw nothing. ``log_prob`` and ``entropy`` are sums over both heads, which are independent.
+
+        Args:
+            observation: Its ``pov``: uint8 [360, 640, 3], or the columns that matter [360, 128, 3].
+            state: From ``initial_state`` or the last output.
+            rng: The agent's stream.
+            hooks: Hook names whose activations to return, batch and time axes taken away; globs work too.
+        """
+        height, width, _ = self.policy.config.image_shape
+        frame = torch.from_numpy(policy_frame(observation["pov"], height, width))[None, None]
+        names = self.policy.hook_stack.resolve(hooks)
+        out, after, kept = self._look(frame, state, names)
+        return self._decide(out, 0, after, None if self.deterministic else rng,
+                            {name: self._bring(name, x, 0) for name, x in kept.items()})
+
+    def trace_frames(self, frames: npt.NDArray[np.uint8], state: VPTState | None = None,
+                     hooks: Sequence[str] = ()) -> tuple[list[AgentOutput], VPTState]:
+        """The agent's view of a given video: what it would most likely do at each frame, without doing it.
+
+        Equals stepping over the frames to about 1e-6; frames go through the network 16 at a time.
+
+        Args:
+            frames: uint8 [t, 360, 640, 3].
+            state: From an earlier part of the video; None at its start.
+            hooks: As in ``act``.
+
+        Returns:
+            One output per frame (action, tokens and ``log_prob`` of the most likely tokens; ``state`` is None but in
+            the last), and the memory after the last frame.
+
+        Raises:
+            AgentError: for anything but pictures.
+        """
+        height, width, _ = self.policy.config.image_shape
+        pictures = torch.from_numpy(policy_frames(frames, height, width))
+        names = self.policy.hook_stack.resolve(hooks)
+        memory = self.initial_state() if state is None else state
+        rows: list[AgentOutput] = []
+        for chunk in torch.split(pictures, TRACE_CHUNK):
+            out, memory, kept = self._look(chunk[None], memory, names)
+            last = len(rows) + len(chunk) == len(pictures)
+            for i in range(len(chunk)):
+                activations = {name: self._bring(name, x, i) for name, x in kept.items()}
+                end = memory if last and i == len(chunk) - 1 else None
+                rows.append(self._decide(out, i, end, None, activations))
+        return rows, memory
+
+    def _look(self, frames: Tensor, state: VPTState, names: Sequence[str]
+              ) -> tuple[dict[str, npt.NDArray[np.float32]], VPTState, dict[str, Tensor]]:
+        """Forward over uint8 [1, t, H, W, 3]; the outputs come back as arrays without the batch axis."""
+        kept: dict[str, Tensor] = {}
+
+        def keep(x: Tensor, hook: HookPoint) -> None:
+            kept[hook.name] = x
+
+        first = self._not_first.expand(1, frames.shape[1])
+        with torch.inference_mode(), self._settings():
+            if names:
+                with self.policy.hooks([(name, keep) for name in names]):
+                    out, after = self.policy(frames.to(self._device), first, state)
+            else:
+                out, after = self.policy(frames.to(self._device), first, state)
+            return _to_arrays(out), after, {name: kept[name] for name in names}
+
+    def _decide(self, out: Mapping[str, npt.NDArray[np.float32]], i: int, state: VPTState | None,
+                rng: np.random.Generator | None, activations: Mapping[str, Any]) -> AgentOutput:
+        tokens = {head: _draw(out[head][i], rng) for head in HEADS}
+        log_probs = {head: out[head][i] for head in ("buttons", "camera")}
+        return AgentOutput(
+            action=from_policy(tokens["buttons"], tokens["camera"]),
+            state=state,
+            log_prob=float(sum(float(log_probs[head][tokens[head]]) for head in HEADS)),
+            entropy=float(sum(_entropy(log_probs[head]) for head in HEADS)),
+            value=float(out["value"][i]),
+            tokens={head: tokens[head] for head in ("buttons", "camera")},
+            log_probs=log_probs,
+            activations=activations,
+        )
+
+    def _bring(self, name: str, x: Tensor, i: int) -> Any:
+        """Frame i of an activation, as if looked at alone, as an array (or one that is on its way)."""
+        keys = slice(i, i + self.policy.config.window + 1)
+        index: dict[str, Any] = {"b": 0, "t": i, "T": keys}
+        axes = self.policy.hook_stack.points[name].axes
+        part = x[tuple(index.get(axis, slice(None)) for axis in axes)]
+        return part.numpy() if part.device.type == "cpu" else PendingArray(part)
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        """Thread count and, on CUDA, full float32; put back afterwards, since both are global to the process."""
+        before = torch.get_num_threads()
+        if before != self.torch_threads:
+            torch.set_num_threads(self.torch_threads)
+        try:
+            if self._device.type == "cuda":
+                matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+                torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+                try:
+                    yield
+                finally:
+                    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+            else:
+                yield
+        finally:
+            if before != self.torch_threads:
+                torch.set_num_threads(before)
+
+    # --- hooks, memory, provenance ---------------------------------------------------------------------------------
+
+    def hook_shapes(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        """Hook name to (shape of one step's activation, ``float32``), in the order of the forward pass."""
+        return {name: (point.shape, "float32") for name, point in self.policy.hook_stack.points.items()}
+
+    def resolve_hooks(self, globs: Sequence[str]) -> list[str]:
+        """Hook names that match, in the order of the forward pass; aliases give the canonical name.
+
+        Raises:
+            HookError: when a glob matches nothing, with the nearest names.
+        """
+        return self.policy.hook_stack.resolve(globs)
+
+    def hooks(self, fwd_hooks: Sequence[tuple[str, Callable[..., Any]]]) -> AbstractContextManager[Any]:
+        """Enter to have functions edit activations: ``fn(activation, hook) -> activation or None``."""
+        return self.policy.hooks(fwd_hooks)
+
+    def save_state(self, state: VPTState) -> dict[str, npt.NDArray[Any]]:
+        """``state.{i}.k``, ``.v`` float32 [1, window, d] and ``.mask`` bool [1, window] for every block."""
+        return state.to_arrays()
+
+    def load_state(self, arrays: Mapping[str, npt.NDArray[Any]]) -> VPTState:
+        """Back from ``save_state``.
+
+        Raises:
+            AgentError: for arrays that are not a memory of this policy.
+        """
+        return VPTState.from_arrays(arrays, self.policy.config, self._device)
+
+    def provenance(self) -> dict[str, Any]:
+        """Class, size, keyword arguments, weights and their digest, device, precision and thread count."""
+        config = self.policy.config
+        return {
+            **super().provenance(),
+            "arguments": {"size": self._size, "policy_kwargs": config.policy_kwargs(),
+                          "pi_head_kwargs": config.pi_head_kwargs(), "deterministic": self.deterministic},
+            "weights": self._weights,
+            "weights_digest": self.weights_digest(),
+            "device": str(self._device),
+            "device_name": None if self._device.type == "cpu" else torch.cuda.get_device_name(self._device),
+            "precision": "float32",
+            "torch_threads": self.torch_threads,
+            "batch_shape": [1, 1],
+        }
+
+    def weights_digest(self) -> str:
+        """SHA-256 over names and values of all weights, whatever file or seed they came from."""
+        if self._digest is None:
+            digest = hashlib.sha256()
+            for name, weight in sorted(self.policy.state_dict().items()):
+                digest.update(f"{name} {list(weight.shape)} {weight.dtype};".encode())
+                digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+            self._digest = digest.hexdigest()
+        return self._digest
+
+
+def _config(size: str | None, policy_kwargs: Mapping[str, Any] | None,
+            pi_head_kwargs: Mapping[str, Any] | None) -> VPTConfig:
+    if size is not None:
+        if policy_kwargs is not None or pi_head_kwargs is not None:
+            raise AgentError("expected a size or policy_kwargs with pi_head_kwargs, got both")
+        return size_config(size)
+    if policy_kwargs is None or pi_head_kwargs is None:
+        raise AgentError("expected a size, or policy_kwargs and pi_head_kwargs", hint="for instance size: nano")
+    return VPTConfig.from_released(policy_kwargs, pi_head_kwargs)
+
+
+def _default_threads(config: VPTConfig) -> int:
+    return 1 if config.hidsize <= SMALL else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") \
+        else os.cpu_count() or 1
+
+
+def _device(name: str) -> torch.device:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise AgentError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    number = int(name.partition(":")[2] or 0)
+    if name.startswith("cuda") and number >= count:
+        raise AgentError(f"device {name} was asked for, but this PyTorch ({torch.__version__}) sees "
+                         f"{count or 'no'} CUDA device{'' if count == 1 else 's'}",
+                         hint="use --device cpu, or install a CUDA build of PyTorch and check nvidia-smi")
+    if name == "auto":
+        return torch.device("cuda:0" if count else "cpu")
+    return torch.device("cpu" if name == "cpu" else f"cuda:{number}")
+
+
+def _to_arrays(out: VPTOutput) -> dict[str, npt.NDArray[np.float32]]:
+    return {name: getattr(out, name)[0].cpu().numpy() for name in ("buttons", "camera", "value")}
+
+
+def _draw(log_probs: npt.NDArray[np.float32], rng: np.random.Generator | None) -> int:
+    """A token: the most likely one, or one drawn by the Gumbel trick."""
+    if rng is None:
+        return int(log_probs.argmax())
+    u = np.maximum(rng.random(log_probs.shape), np.finfo(np.float64).tiny)
+    return int((log_probs - np.log(-np.log(u))).argmax())
+
+
+def _entropy(log_probs: npt.NDArray[np.float32]) -> float:
+    return float(-(np.exp(log_probs) * log_probs).sum())
+
+
