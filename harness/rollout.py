@@ -163,7 +163,7 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
             outcomes = info["outcomes"]
             while n_steps < limit:
                 seen = _seen(observation, interventions, n_steps, intervention_rng)
-                shown = {**seen, "world_state": world.world_state()} if agent.privileged else seen
+                shown = {**seen, "world_state": world.world_state(blocks=True)} if agent.privileged else seen
                 output = agent.act(shown, state, agent_rng, hooks=names)
                 executed = output.action
                 for intervention in interventions:

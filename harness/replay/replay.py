@@ -136,7 +136,7 @@ class _WorldReplay:
 
     def state(self) -> Any:
         """What a privileged agent may read before the step."""
-        return self._world.world_state()
+        return self._world.world_state(blocks=True)
 
     def step(self, step: int) -> None:
         if self.found:
