@@ -134,7 +134,8 @@ _STEP = st.fixed_dictionaries({
 
 
 @given(st.lists(_STEP, max_size=6), st.lists(_STEP, max_size=6))
-def test_saved_and_loaded_counts_as_if_nothing_had_been(before: list[dict[str, Any]], after_: list[dict[str, Any]]) -> None:
+def test_saved_and_loaded_counts_as_if_nothing_had_been(before: list[dict[str, Any]],
+                                                        after_: list[dict[str, Any]]) -> None:
     outcomes = parse_scenario(
         "world: {entities: [{type: cow, tag: t, at: [0, 100, 0]}]}\noutcomes: {a: {damaged: t, at_least: 2}, "
         "b: {mined: '*_log', at_least: 3}, c: {killed: cow}, d: {looked_at: t}, e: {moved: 6}}").outcomes
