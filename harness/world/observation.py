@@ -24,9 +24,9 @@ Event = dict[str, Any]
 player_hurt, ...) and its particulars (tag, entity, block, item, amount, position), all JSON values."""
 
 
-def observation_space() -> spaces.Dict:
-    """The agent's picture: ``pov`` uint8 [360, 640, 3] RGB."""
-    return spaces.Dict({"pov": spaces.Box(0, 255, POV_SHAPE, np.uint8)})
+def observation_space(shape: tuple[int, int, int] = POV_SHAPE) -> spaces.Dict:
+    """The agent's picture: ``pov`` uint8 [360, 640, 3] RGB, or of another shape where a backend was asked for one."""
+    return spaces.Dict({"pov": spaces.Box(0, 255, shape, np.uint8)})
 
 
 @dataclass(frozen=True)

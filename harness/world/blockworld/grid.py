@@ -65,3 +65,14 @@ class Grid:
                 cx = (x - int(self.origin[0]) + dx) // CHUNK
                 if 0 <= cz < nz and 0 <= cx < nx:
                     self.dirty[cz, cx] = True
+
+    def replace(self, voxels: npt.NDArray[np.uint8]) -> None:
+        """Take over the blocks of an equally large box; only chunks that change, or touch a change, become stale."""
+        changed = np.pad((self.voxels != voxels).any(axis=0), 1)
+        near = np.zeros_like(self.voxels[0], dtype=np.bool_)
+        nz, nx = near.shape
+        for dz in range(3):
+            for dx in range(3):
+                near |= changed[dz:dz + nz, dx:dx + nx]
+        self.voxels[:] = voxels
+        self.dirty |= near.reshape(nz // CHUNK, CHUNK, nx // CHUNK, CHUNK).any(axis=(1, 3))

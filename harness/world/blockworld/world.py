@@ -1,0 +1,226 @@
+"""The embedded world as a ``World``: the rules of ``simulation.py`` seen through the renderer."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import WorldError
+from harness.scenario.compile import compile_scenario
+from harness.scenario.schema import Scenario
+from harness.scenario.setup import WorldSetup
+from harness.world.action import noop_action
+from harness.world.blockworld.commands import run_command
+from harness.world.blockworld.grid import Grid
+from harness.world.blockworld.render import Renderer, is_compiled
+from harness.world.blockworld.rules import tick
+from harness.world.blockworld.simulation import Simulation, segment_names
+from harness.world.blockworld.snapshot import freeze, read_header, thaw
+from harness.world.observation import WorldState, observation_space
+from harness.world.world import Capabilities, World
+
+__all__ = ["AGENT_COLUMNS", "BlockWorld"]
+
+AGENT_COLUMNS = (5, 2)
+"""Every fifth column from the third: all that a bilinear resize from 640 to 128 columns reads, each with weight one."""
+
+_PATIENCE = 3.0  # seconds after which a start that should have been quick is explained
+
+
+class BlockWorld(World):
+    """A Minecraft-like world in this process, at 20 ticks a second, drawn on the CPU.
+
+    Args:
+        scenario: What to build, how long to play, what to measure.
+        render_mode: "rgb_array".
+        size: Width and height of the picture, in pixels.
+        agent_input: Draw only those 128 columns of the 640 that an agent's resize to 128 x 128 reads: ``pov`` is then
+            uint8 [360, 128, 3], and resized to 128 x 128 it is bit for bit what the full picture gives.
+
+    Raises:
+        WorldError: for a size that makes no picture, or ``agent_input`` with another size than 640 x 360.
+    """
+
+    capabilities = Capabilities(
+        backend="blockworld", commands=True, snapshots=True, segmentation=True, depth=True, entities=True,
+        deterministic=True)
+
+    def __init__(self, scenario: Scenario, *, render_mode: str | None = "rgb_array", size: tuple[int, int] = (640, 360),
+                 agent_input: bool = False) -> None:
+        super().__init__(scenario, render_mode=render_mode)
+        width, height = _checked_size(size)
+        if agent_input and (width, height) != (640, 360):
+            raise WorldError(f"agent_input draws columns of a 640 x 360 picture, not of {width} x {height}",
+                             hint="leave size or agent_input out")
+        self._optics = {"width": width, "height": height}
+        if agent_input:
+            self._optics |= {"column_stride": AGENT_COLUMNS[0], "column_offset": AGENT_COLUMNS[1]}
+        columns = len(range(AGENT_COLUMNS[1], width, AGENT_COLUMNS[0])) if agent_input else width
+        self._shape = (height, columns, 3)
+        self.observation_space = observation_space(self._shape)
+        self._segmentation = np.zeros(self._shape[:2], dtype=np.int16)
+        self._depth = np.zeros(self._shape[:2], dtype=np.float32)
+        self._simulation: Simulation | None = None
+        self._renderer: Renderer | None = None
+        self._renderer_grid: Grid | None = None
+        self._drawn = False      # whether segmentation and depth are those of this moment
+        self._state: WorldState | None = None
+        self._built: tuple[int, str] = (0, "")
+
+    # ---- the contract of World
+
+    def _reset(self, setup: WorldSetup, seed: int) -> None:
+        with _explained():
+            simulation = Simulation(setup, seed)
+            if self._simulation is not None:
+                simulation.adopt(self._simulation.grid)
+            self._simulation = simulation
+            self._built = seed, _digest(setup)
+            still = noop_action()
+            for _ in range(setup.settle_steps):
+                simulation.tick(still)
+            self._changed()
+            self._draw(np.empty(self._shape, dtype=np.uint8))
+
+    def _tick(self, action: dict[str, Any]) -> None:
+        self._running().tick(action)
+        self._changed()
+
+    def _pov(self) -> npt.NDArray[np.uint8]:
+        picture = np.empty(self._shape, dtype=np.uint8)
+        self._draw(picture)
+        return picture
+
+    def world_state(self, *, segmentation: bool = False, depth: bool = False, blocks: bool = False) -> WorldState:
+        """The privileged state now.
+
+        Args:
+            segmentation: Add the picture's block and entity numbers, int16 [H, W], and ``names`` for them.
+            depth: Add the picture's depth, float32 [H, W].
+            blocks: Add all stored blocks, uint8 [Y, Z, X].
+
+        Raises:
+            WorldError: before the first reset.
+        """
+        simulation = self._running()
+        if self._state is None:
+            self._state = simulation.state()
+        extra: dict[str, Any] = {}
+        if (segmentation or depth) and not self._drawn:
+            self._draw(np.empty(self._shape, dtype=np.uint8))
+        if segmentation:
+            extra |= {"segmentation": self._segmentation.copy(), "names": segment_names(simulation)}
+        if depth:
+            extra["depth"] = self._depth.copy()
+        if blocks:
+            x, y, z = (int(v) for v in simulation.grid.origin)
+            extra |= {"blocks": simulation.grid.voxels.copy(), "blocks_origin": (x, y, z)}
+        return dataclasses.replace(self._state, **extra) if extra else self._state
+
+    def command(self, text: str) -> None:
+        """Run one slash command, between two ticks; ``harness scenario show X --as commands`` prints examples.
+
+        Raises:
+            WorldError: before the first reset, or when the command is wrong; nothing has changed then.
+        """
+        run_command(self._running(), text)
+        self._changed()
+
+    def snapshot(self) -> bytes:
+        """Everything that decides the future: blocks, bodies, timers, counters, random streams, outcomes."""
+        seed, digest = self._built
+        return freeze(self._running(), {
+            "scenario": self.scenario.name, "seed": seed, "setup": digest, "steps": self._steps,
+            "outcomes": self._outcomes.save(), "np_random": self.np_random.bit_generator.state,
+        })
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go back to a snapshot of the same scenario, also one taken by another process.
+
+        Raises:
+            WorldError: for bytes that are no snapshot, that are damaged, or that belong to another scenario.
+        """
+        header = read_header(snapshot)
+        setup = compile_scenario(self.scenario, seed=int(header["seed"]))
+        if _digest(setup) != header["setup"]:
+            raise WorldError(
+                f'the snapshot belongs to another world: scenario "{header["scenario"]}", not "{self.scenario.name}" '
+                "with these parameters", hint="make the world from the scenario that the snapshot was taken in")
+        with _explained():
+            if self._simulation is None:
+                self._simulation = Simulation(setup, int(header["seed"]))
+            thaw(self._simulation, snapshot)
+            self.setup, self._built = setup, (int(header["seed"]), header["setup"])
+            self._steps = int(header["steps"])
+            self._outcomes.load(header["outcomes"])
+            self.np_random.bit_generator.state = header["np_random"]
+            self._changed()
+
+    def close(self) -> None:
+        """Let go of the blocks and the renderer; closing twice is fine."""
+        self.setup = self._simulation = self._renderer = self._state = None
+
+    # ---- the picture
+
+    def _running(self) -> Simulation:
+        if self._simulation is None:
+            raise WorldError("there is no world yet", hint="call world.reset(seed=...) first")
+        return self._simulation
+
+    def _changed(self) -> None:
+        self._drawn, self._state = False, None
+
+    def _draw(self, picture: npt.NDArray[np.uint8]) -> None:
+        """Draw this moment, with segmentation and depth from the same pass. Looking changes nothing."""
+        simulation = self._running()
+        if self._renderer is None or self._renderer_grid is not simulation.grid:
+            self._renderer, self._renderer_grid = Renderer(simulation.grid, **self._optics), simulation.grid
+        self._renderer.frame(simulation.view(), rgb=picture, segmentation=self._segmentation, depth=self._depth)
+        self._drawn = True
+
+
+def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    numbers = tuple(size) if isinstance(size, tuple | list) else ()
+    if len(numbers) != 2 or not all(isinstance(n, int) and 16 <= n <= 4096 for n in numbers):
+        raise WorldError(f"size: expected (width, height) from 16 to 4096 pixels, got {size!r}")
+    return numbers[0], numbers[1]
+
+
+def _digest(setup: WorldSetup) -> str:
+    return hashlib.sha256(repr(setup).encode()).hexdigest()[:16]
+
+
+def _is_compiled() -> bool:
+    folder = tick.stats.cache_path
+    rules = bool(tick.signatures) or (folder is not None and any(Path(folder).glob("rules.tick-*.nbi")))
+    return rules and is_compiled()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say on stderr what takes so long, where kernels must be compiled first."""
+    if tick.signatures and is_compiled():
+        yield
+        return
+    timer = threading.Timer(_PATIENCE if _is_compiled() else 0.0, _say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _say() -> None:
+    sys.stderr.write("compiling blockworld's rules and renderer, once per machine (up to half a minute) ...\n")
+    sys.stderr.flush()
+
