@@ -24,7 +24,7 @@ AMBER: Colour = (255, 189, 84)
 FLAME: Colour = (255, 122, 69)
 
 _FACE: Any = cv2.FontFace("sans") if hasattr(cv2, "FontFace") else None
-_NEW_LINE_OF_KEYS = (("forward", "W"), ("left", "A"), ("back", "S"), ("right", "D"), ("jump", "jump"),
+_CAPS = (("forward", "W"), ("left", "A"), ("back", "S"), ("right", "D"), ("jump", "jump"),
                      ("sneak", "sneak"), ("sprint", "sprint"), ("attack", "attack"), ("use", "use"),
                      ("drop", "drop"), ("inventory", "inv"))
 
@@ -127,15 +127,13 @@ def keys(picture: Picture, action: Mapping[str, Any] | None, x: int, y: int, wid
         width: Room for the row.
     """
     action = action or {}
-    left, gap = x, 6
-    for key, label in _NEW_LINE_OF_KEYS:
-        cap = max(26, text_width(label, 13, 600) + 14)
-        lit = bool(action.get(key))
+    slot = next((k.removeprefix("hotbar.") for k, v in action.items() if k.startswith("hotbar.") and v), None)
+    caps = [(label, bool(action.get(key))) for key, label in _CAPS]
+    left = x
+    for label, lit in [*caps, (f"slot {slot or '-'}", slot is not None)]:
+        cap = max(24, text_width(label, 12, 600) + 10)
         box(picture, left, y, cap, 26, FLAME if lit else PANEL)
-        text(picture, label, left + cap // 2, y + 18, PAPER if lit else GREY, 13, 600, "middle")
-        left += cap + gap
-    pressed = [k.removeprefix("hotbar.") for k, v in action.items() if k.startswith("hotbar.") and v]
+        text(picture, label, left + cap // 2, y + 17, PAPER if lit else GREY, 12, 600, "middle")
+        left += cap + 4
     pitch, yaw = action.get("camera") or (0.0, 0.0)
-    turn = f"camera {yaw:+.1f} / {pitch:+.1f}"
-    words = f"slot {pressed[0]}  {turn}" if pressed else turn
-    text(picture, words, x + width, y + 18, INK if pitch or yaw else GREY, 13, 400, "right")
+    text(picture, f"camera {yaw:+.1f} {pitch:+.1f}", x + width, y + 17, INK if pitch or yaw else GREY, 12, 400, "right")

@@ -7,6 +7,7 @@ range) are what makes browsers show the right colours.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -246,5 +247,6 @@ def write_share_video(frames: Iterable[Frame], path: Path, fps: float) -> int:
     except OSError as problem:
         raise VideoError(f"cannot write the video: {problem.strerror or problem}", where=str(path)) from problem
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return n
