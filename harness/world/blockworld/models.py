@@ -8,6 +8,7 @@ rotation and a rule by which it moves. Skins are painted by code, a small pictur
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -352,6 +353,7 @@ class Models:
 
     def __init__(self, biome: str) -> None:
         self._biome = biome
+        self._lock = threading.Lock()
         self._known: dict[tuple[int, int, int], int] = {}
         self._rows: list[list[float]] = []
         self._faces: list[list[tuple[int, int, int]]] = []
@@ -368,8 +370,11 @@ class Models:
         found = self._known.get(key)
         if found is not None:
             return found
-        self._known[key] = len(self._ranges)
-        self._add(self._make(kind, variant, colour))
+        with self._lock:  # several worlds of one process draw at once
+            if key not in self._known:
+                number = len(self._ranges)
+                self._add(self._make(kind, variant, colour))
+                self._known[key] = number
         return self._known[key]
 
     def _make(self, kind: int, variant: int, colour: int) -> Model:
