@@ -50,7 +50,16 @@ def _block_kinds() -> U8:
     return kinds
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
+def _grown(queue):  # type: ignore[no-untyped-def]
+    """The same entries in an array of twice the length."""
+    longer = np.empty(2 * queue.shape[0], np.int64)
+    for i in range(queue.shape[0]):
+        longer[i] = queue[i]
+    return longer
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _sky_light(cells, kinds, opacity):  # type: ignore[no-untyped-def]
     """Light 0..15 of every padded cell [Y, Z, X]: down the columns, then spreading one step darker per cell."""
     ny, nz, nx = cells.shape
@@ -96,9 +105,7 @@ def _sky_light(cells, kinds, opacity):  # type: ignore[no-untyped-def]
                     kind = kinds[cells[yy, zz, xx]]
                     if kind != OPAQUE and light[yy, zz, xx] + 1 + opacity[kind] < level:
                         if tail == queue.shape[0]:
-                            grown = np.empty(2 * tail, np.int64)
-                            grown[:tail] = queue
-                            queue = grown
+                            queue = _grown(queue)
                         queue[tail] = (y * nz + z) * nx + x
                         tail += 1
                         break
@@ -134,15 +141,13 @@ def _sky_light(cells, kinds, opacity):  # type: ignore[no-untyped-def]
                 light[yy, zz, xx] = reach
                 if reach > 1:
                     if tail == queue.shape[0]:
-                        grown = np.empty(2 * tail, np.int64)
-                        grown[:tail] = queue
-                        queue = grown
+                        queue = _grown(queue)
                     queue[tail] = (yy * nz + zz) * nx + xx
                     tail += 1
     return light
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _shown(own, other, kinds):  # type: ignore[no-untyped-def]
     """Whether the face of block ``own`` towards block ``other`` can be seen."""
     kind = kinds[own]
@@ -154,7 +159,7 @@ def _shown(own, other, kinds):  # type: ignore[no-untyped-def]
     return not ((kind == TRANSLUCENT or kind == CLEAR) and own == other)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _corner(cells, light, kinds, cell, axis_a, da, axis_b, db):  # type: ignore[no-untyped-def]
     """(occlusion 0..1, light 0..15) at a corner of a face: the mean over the four cells before it that touch it."""
     open_cells = 0.0
@@ -186,7 +191,7 @@ def _corner(cells, light, kinds, cell, axis_a, da, axis_b, db):  # type: ignore[
     return open_cells * 0.25, total / max(lit, 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _bake(cells, light, kinds, front, face, axes, out, start, stride):  # type: ignore[no-untyped-def]
     """Write the 4 x 4 light samples of one face: high nibble occlusion, low nibble light."""
     ua, us, va, vs = axes[face, 1], axes[face, 2], axes[face, 3], axes[face, 4]
@@ -204,7 +209,7 @@ def _bake(cells, light, kinds, front, face, axes, out, start, stride):  # type: 
             out[start + j * stride + i] = ai * 16 + min(int(s + 0.5), 15)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, counts):  # type: ignore[no-untyped-def]
     """Mesh the padded cells ``lo <= (x, y, z) < hi``; returns (rectangles, light samples) needed.
 

@@ -47,7 +47,7 @@ from harness.world.blockworld.models import (
     Models,
     models,
 )
-from harness.world.blockworld.sky import SKY_PARAMETERS, clouds, cosine, daylight, sine, sine_table, sky_colour
+from harness.world.blockworld.sky import SKY_PARAMETERS, clouds, cosine, daylight, sine, sine_table, sky_row
 from harness.world.blockworld.textures import BlockLayers, block_layers, item_index
 from harness.world.blockworld.view import (
     E_AGE,
@@ -94,7 +94,7 @@ D_CORNER, D_U, D_V, D_NORMAL = 0, 3, 6, 9
 DYNAMIC = 12
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _camera(table, eye, yaw, pitch, fov, width, height, out):  # type: ignore[no-untyped-def]
     """Fill the camera slots: axes, and the ray through a pixel as a linear function of (column, row)."""
     sy, cy = sine(table, yaw * _RADIAN), cosine(table, yaw * _RADIAN)
@@ -117,7 +117,7 @@ def _camera(table, eye, yaw, pitch, fov, width, height, out):  # type: ignore[no
     out[C_HALF_H] = height * 0.5
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _rotate(table, m, rx, ry, rz):  # type: ignore[no-untyped-def]
     """m := m Rz Ry Rx (3 x 3), turning first about x."""
     for axis in range(3):
@@ -135,7 +135,7 @@ def _rotate(table, m, rx, ry, rz):  # type: ignore[no-untyped-def]
                 m[k, 1], m[k, 2] = b * c + d * s, d * c - b * s
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _box_faces(m, t, low, size, faces, flags, number, light, axes, dyn, meta, n):  # type: ignore[no-untyped-def]
     """Append the faces of a box whose points are ``t + m p``; returns the new count."""
     for face in range(6):
@@ -168,20 +168,20 @@ def _box_faces(m, t, low, size, faces, flags, number, light, axes, dyn, meta, n)
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _light_at(light, origin, x, y, z):  # type: ignore[no-untyped-def]
     """Light map entry (open, sky light) of the cell that holds a point."""
     ny, nz, nx = light.shape
     ix = min(max(np.int64(math.floor(x)) - origin[0] + 1, 0), nx - 1)
     iy = min(max(np.int64(math.floor(y)) - origin[1] + 1, 0), ny - 1)
     iz = min(max(np.int64(math.floor(z)) - origin[2] + 1, 0), nz - 1)
-    return 240 + np.int32(light[iy, iz, ix])
+    return 240 + np.int64(light[iy, iz, ix])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _place_entities(table, entities, numbers, parts, part_faces, model_table, scales, light, origin, axes, shift, dyn, meta):  # type: ignore[no-untyped-def]
     """Faces of all creatures and dropped items; returns their count."""
-    n = 0
+    n = np.int64(0)
     m = np.empty((3, 3), np.float64)
     root = np.empty((3, 3), np.float64)
     t = np.empty(3, np.float64)
@@ -208,10 +208,10 @@ def _place_entities(table, entities, numbers, parts, part_faces, model_table, sc
         lamp = _light_at(light, origin, row[E_X], row[E_Y] + 0.5, row[E_Z])
         for k in range(model_table[model, 0], model_table[model, 0] + model_table[model, 1]):
             part = parts[k]
-            m[:, :] = root * scale
             for i in range(3):
                 t[i] = row[E_X + i]
                 for j in range(3):
+                    m[i, j] = root[i, j] * scale
                     t[i] += m[i, j] * part[j]
             t[1] += lift
             anim = np.int64(part[12])
@@ -232,11 +232,11 @@ def _place_entities(table, entities, numbers, parts, part_faces, model_table, sc
                     faces[f, c] = part_faces[k, f, c]
                 faces[f, 0] += shift
             flags = (HURT if hurt else 0) | (CUT if part[13] > 0.0 else 0)
-            n = _box_faces(m, t, part[3:6], part[6:9], faces, flags, np.int32(row[E_ID]), lamp, axes, dyn, meta, n)
+            n = _box_faces(m, t, part[3:6], part[6:9], faces, np.int64(flags), np.int64(row[E_ID]), lamp, axes, dyn, meta, n)
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _place_hand(table, cam, hand, swing, bob, parts, part_faces, model_table, light, origin, axes, shift, dyn, meta, n):  # type: ignore[no-untyped-def]
     """Faces of the held item or the bare arm; returns the new count. ``hand`` is (model, 0 arm / 1 block / 2 flat item)."""
     model, style = hand[0], hand[1]
@@ -248,6 +248,7 @@ def _place_hand(table, cam, hand, swing, bob, parts, part_faces, model_table, li
         m[k, k] = 1.0
     quick, quicker, square = sine(table, root * turn), sine(table, root * 2.0 * turn), sine(table, swing * swing * turn)
     whole = sine(table, swing * turn)
+    size = 1.0
     if style == 0:
         t[0], t[1], t[2] = 0.64 - 0.3 * quick, -0.6 + 0.4 * quicker, -0.72 - 0.4 * whole
         _rotate(table, m, 0.0, -(45.0 + quick * 70.0) * _RADIAN, 0.0)
@@ -267,16 +268,19 @@ def _place_hand(table, cam, hand, swing, bob, parts, part_faces, model_table, li
         _rotate(table, m, 0.0, 45.0 * _RADIAN, 0.0)
         if style == 1:
             _rotate(table, m, 0.0, -45.0 * _RADIAN, 0.0)
-            m *= 0.4
+            size = 0.4
         else:
             for k in range(3):
                 t[k] += (1.13 * m[k, 0] + 3.2 * m[k, 1] + 1.13 * m[k, 2]) / 16.0
             _rotate(table, m, 0.0, 90.0 * _RADIAN, 0.0)
             _rotate(table, m, 0.0, 0.0, 25.0 * _RADIAN)
-            m *= 0.68
+            size = 0.68
     sway = sine(table, bob)
     t[0] += 0.03 * sway
     t[1] -= 0.03 * abs(sway)
+    for i in range(3):
+        for j in range(3):
+            m[i, j] *= size
     world = np.empty((3, 3), np.float64)
     at = np.empty(3, np.float64)
     faces = np.empty((6, 3), np.int32)
@@ -296,7 +300,7 @@ def _place_hand(table, cam, hand, swing, bob, parts, part_faces, model_table, li
             faces[f, 0] += shift
         before = n
         flags = HAND | (CUT if parts[k, 13] > 0.0 else 0)
-        n = _box_faces(world, at, parts[k, 3:6], parts[k, 6:9], faces, flags, HAND_ID, lamp, axes, dyn, meta, n)
+        n = _box_faces(world, at, parts[k, 3:6], parts[k, 6:9], faces, np.int64(flags), np.int64(HAND_ID), lamp, axes, dyn, meta, n)
         for r in range(before, n):
             # lit by where it stands before the eye, not by where the eye looks
             nx, ny, nz = dyn[r, D_NORMAL], dyn[r, D_NORMAL + 1], dyn[r, D_NORMAL + 2]
@@ -307,7 +311,7 @@ def _place_hand(table, cam, hand, swing, bob, parts, part_faces, model_table, li
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _prepare_world(cam, quad, layers, layer_of, axes, plane_shade, corners, coeffs, record):  # type: ignore[no-untyped-def]
     """Corners relative to the eye and the pixel functions of a world rectangle. False when it faces away."""
     face = quad[Q_FACE]
@@ -347,7 +351,7 @@ def _prepare_world(cam, quad, layers, layer_of, axes, plane_shade, corners, coef
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _prepare_box_face(cam, dyn, meta, corners, coeffs, record):  # type: ignore[no-untyped-def]
     """The same for a face of a creature's box."""
     w, h = meta[R_UMAX] + 1, meta[R_VMAX] + 1
@@ -377,7 +381,7 @@ def _prepare_box_face(cam, dyn, meta, corners, coeffs, record):  # type: ignore[
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _project(cam, corners, screen, clipped):  # type: ignore[no-untyped-def]
     """Clip four corners at the near plane and project them: returns how many points ``screen`` [k, 2] holds."""
     n = 0
@@ -419,7 +423,7 @@ def _project(cam, corners, screen, clipped):  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _spans(screen, n, width, row0, row1, left, right):  # type: ignore[no-untyped-def]
     """Fill the pixel columns [left, right) of every row that a convex polygon covers; returns its rows."""
     y_low, y_high, x_low, x_high = screen[0, 1], screen[0, 1], screen[0, 0], screen[0, 0]
@@ -451,10 +455,11 @@ def _spans(screen, n, width, row0, row1, left, right):  # type: ignore[no-untype
     return first, last
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _sorted(keys, n, buckets, order):  # type: ignore[no-untyped-def]
     """Counting sort: ``order`` [n] lists the entries by rising key, equal keys in their order."""
-    buckets[:] = 0
+    for k in range(buckets.shape[0]):
+        buckets[k] = 0
     for k in range(n):
         buckets[keys[k] + 1] += 1
     for k in range(1, buckets.shape[0]):
@@ -464,7 +469,7 @@ def _sorted(keys, n, buckets, order):  # type: ignore[no-untyped-def]
         buckets[keys[k]] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _outside(cam, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
     """Whether a box lies wholly beyond one side of the picture's pyramid."""
     aspect_x = cam[C_HALF_W] / cam[C_FOCAL]
@@ -486,20 +491,20 @@ def _outside(cam, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _gap(value, low, high):  # type: ignore[no-untyped-def]
     return low - value if value < low else (value - high if value > high else 0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _collect(cam, quads, groups, axes, through, keys, picks, n_buckets):  # type: ignore[no-untyped-def]
     """Rectangles worth drawing, with their sort keys: by nearest point, or by middle (far first) for those seen through."""
     n = 0
     ex, ey, ez = cam[C_EYE], cam[C_EYE + 1], cam[C_EYE + 2]
-    scale = n_buckets / (140.0 if through else FOG_END + 40.0)
+    scale = n_buckets / (140.0 if through == 1 else FOG_END + 40.0)
     for g in range(groups.shape[0]):
         face = groups[g, 2]
-        if (face >= 6) != through:
+        if (face >= 6) != (through == 1):
             continue
         face = face % 6
         x0, z0, x1, z1, y0, y1 = groups[g, 3], groups[g, 4], groups[g, 5], groups[g, 6], groups[g, 7], groups[g, 8]
@@ -516,24 +521,25 @@ def _collect(cam, quads, groups, axes, through, keys, picks, n_buckets):  # type
             dn = quads[k, Q_PLANE] - en
             if (dn >= 0.0) == (face % 2 == 1):
                 continue
-            if through:
+            if through == 1:
                 du = 0.5 * (quads[k, Q_LO_U] + quads[k, Q_HI_U]) - eu
                 dv = 0.5 * (quads[k, Q_LO_V] + quads[k, Q_HI_V]) - ev
             else:
                 du = _gap(eu, quads[k, Q_LO_U], quads[k, Q_HI_U])
                 dv = _gap(ev, quads[k, Q_LO_V], quads[k, Q_HI_V])
             key = min(np.int64(math.sqrt(dn * dn + du * du + dv * dv) * scale), n_buckets - 1)
-            keys[n] = n_buckets - 1 - key if through else key
+            keys[n] = n_buckets - 1 - key if through == 1 else key
             picks[n] = k
             n += 1
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fill(coeffs, record, q, first, last, left, right, column_of, columns, texels, near, seen):  # type: ignore[no-untyped-def]
     """Draw the spans of one rectangle into the nearest-so-far buffers."""
     top = column_of.shape[0] - 1
     cut = record[R_FLAGS] & CUT != 0
+    number = np.int32(q)
     za, zb, zc = coeffs[0], coeffs[1], coeffs[2]
     for y in range(first, last):
         x0 = min(max(np.int64(math.ceil(max(left[y], -1.0) - 0.5 - _EDGE)), 0), top)
@@ -548,15 +554,15 @@ def _fill(coeffs, record, q, first, last, left, right, column_of, columns, texel
         near_row = near[y]
         seen_row = seen[y]
         if not cut:
-            for i in range(i0, i1):
+            for i in range(np.uint64(i0), np.uint64(i1)):  # unsigned: no wrap-around test, so that it vectorises
                 iz = za * columns[i] + zr
                 nearer = iz > near_row[i]
                 near_row[i] = iz if nearer else near_row[i]
-                seen_row[i] = q if nearer else seen_row[i]
+                seen_row[i] = number if nearer else seen_row[i]
         else:
             ur = coeffs[4] * fy + coeffs[5]
             vr = coeffs[7] * fy + coeffs[8]
-            for i in range(i0, i1):
+            for i in range(np.uint64(i0), np.uint64(i1)):
                 x = columns[i]
                 iz = za * x + zr
                 if iz > near_row[i]:
@@ -565,83 +571,90 @@ def _fill(coeffs, record, q, first, last, left, right, column_of, columns, texel
                     v = min(max(np.int32((coeffs[6] * x + vr) * z), 0), record[R_VMAX])
                     u = (u + record[R_UADD]) & record[R_UMASK]
                     v = (v + record[R_VADD]) & record[R_VMASK]
-                    if texels[record[R_TEXEL] + v * record[R_ROW] + u] >= np.uint32(0x80000000):
+                    if texels[np.uint64(record[R_TEXEL] + v * record[R_ROW] + u)] >= np.uint32(0x80000000):
                         near_row[i] = iz
-                        seen_row[i] = q
+                        seen_row[i] = number
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _shade(cam, coeffs, records, columns, row0, row1, texels, lights, light_rg, light_b, sky, cloud, cloud_height,
            near, seen, rgb, segmentation, depth):  # type: ignore[no-untyped-def]
-    """Colour every pixel once from the rectangle it shows."""
+    """Colour every pixel once from the rectangle it shows, run by run of equal rectangles."""
     n = columns.shape[0]
     one = np.float32(1.0)
+    half = np.float32(0.5)
     focal = np.float32(cam[C_FOCAL])
     half_w, half_h = np.float32(cam[C_HALF_W]), np.float32(cam[C_HALF_H])
     widest = np.float32(math.sqrt(1.0 + (cam[C_HALF_W] / cam[C_FOCAL]) ** 2 + (cam[C_HALF_H] / cam[C_FOCAL]) ** 2))
-    fog_z = np.float32(FOG_START) / widest
+    fog_start = np.float32(FOG_START)
+    fog_z = fog_start / widest
     fog_scale = np.float32(256.0 / (FOG_END - FOG_START))
+    fog_r, fog_g, fog_b = np.int64(sky[3]), np.int64(sky[4]), np.int64(sky[5])
     eye_x, eye_z = np.float32(cam[C_EYE]), np.float32(cam[C_EYE + 2])
     ax, ay, az = np.float32(cam[C_DX]), np.float32(cam[C_DX + 1]), np.float32(cam[C_DX + 2])
     for y in range(row0, row1):
         fy = np.float32(y)
-        sy = (half_h - fy - np.float32(0.5)) / focal
+        sy = (half_h - fy - half) / focal
         bx = np.float32(cam[C_DY]) * fy + np.float32(cam[C_D0])
         by = np.float32(cam[C_DY + 1]) * fy + np.float32(cam[C_D0 + 1])
         bz = np.float32(cam[C_DY + 2]) * fy + np.float32(cam[C_D0 + 2])
-        i = 0
-        while i < n:
-            q = seen[y, i]
+        near_row, seen_row, rgb_row, number_row, depth_row = near[y], seen[y], rgb[y], segmentation[y], depth[y]
+        for i in range(np.uint64(n)):
+            iz = near_row[i]
+            depth_row[i] = one / iz if iz > np.float32(0.0) else np.float32(SKY_DEPTH)
+        first = 0
+        while first < n:
+            q = seen_row[first]
+            last = first + 1
+            while last < n and seen_row[last] == q:
+                last += 1
             if q < 0:
-                while i < n and seen[y, i] < 0:
-                    x = columns[i]
-                    colour = sky_colour(ax * x + bx, ay * x + by, az * x + bz, sky, cloud, eye_x, cloud_height, eye_z)
-                    rgb[y, i, 0] = np.uint8(colour & np.uint32(255))
-                    rgb[y, i, 1] = np.uint8((colour >> np.uint32(8)) & np.uint32(255))
-                    rgb[y, i, 2] = np.uint8((colour >> np.uint32(16)) & np.uint32(255))
-                    segmentation[y, i] = 0
-                    depth[y, i] = np.float32(SKY_DEPTH)
-                    i += 1
+                for i in range(first, last):
+                    number_row[i] = 0
+                sky_row(first, last, columns, ax, ay, az, bx, by, bz, sky, cloud, eye_x, cloud_height, eye_z, rgb_row)
+                first = last
                 continue
             record = records[q]
             texel, row, umask, vmask = record[R_TEXEL], record[R_ROW], record[R_UMASK], record[R_VMASK]
             umax, vmax, uadd, vadd = record[R_UMAX], record[R_VMAX], record[R_UADD], record[R_VADD]
             light, lrow, lshift, shade = record[R_LIGHT], record[R_LROW], record[R_LSHIFT], record[R_SHADE]
-            number, flags = record[R_ID], record[R_FLAGS]
+            number, flags = np.int16(record[R_ID]), record[R_FLAGS]
             ua, ur = coeffs[q, 3], coeffs[q, 4] * fy + coeffs[q, 5]
             va, vr = coeffs[q, 6], coeffs[q, 7] * fy + coeffs[q, 8]
-            back = np.float32(1.0 / HAND_SCALE) if flags & HAND else one
-            while i < n and seen[y, i] == q:
+            hurt = flags & HURT != 0
+            for i in range(np.uint64(first), np.uint64(last)):
                 x = columns[i]
-                z = one / near[y, i]
+                z = depth_row[i]
                 u = min(max(np.int32((ua * x + ur) * z), 0), umax)
                 v = min(max(np.int32((va * x + vr) * z), 0), vmax)
-                colour = texels[texel + ((v + vadd) & vmask) * row + ((u + uadd) & umask)]
-                lamp = lights[light + (v >> lshift) * lrow + (u >> lshift)]
+                colour = texels[np.uint64(texel + ((v + vadd) & vmask) * row + ((u + uadd) & umask))]
+                lamp = np.uint64(lights[np.uint64(light + (v >> lshift) * lrow + (u >> lshift))])
                 rg = (light_rg[lamp] * shade) >> 8
                 b8 = (light_b[lamp] * shade) >> 8
-                r = (np.int32(colour & np.uint32(255)) * rg) >> 8
-                g = (np.int32((colour >> np.uint32(8)) & np.uint32(255)) * rg) >> 8
-                b = (np.int32((colour >> np.uint32(16)) & np.uint32(255)) * b8) >> 8
-                if flags & HURT:
-                    r, g, b = (r * 5 + 225 * 5) // 10, g * 5 // 10, b * 5 // 10
+                r = (np.int64(colour & np.uint32(255)) * rg) >> 8
+                g = (np.int64((colour >> np.uint32(8)) & np.uint32(255)) * rg) >> 8
+                b = (np.int64((colour >> np.uint32(16)) & np.uint32(255)) * b8) >> 8
+                if hurt:
+                    r, g, b = (r + 225) >> 1, g >> 1, b >> 1
                 if z > fog_z:
-                    sx = (x + np.float32(0.5) - half_w) / focal
+                    sx = (x + half - half_w) / focal
                     reach = z * np.float32(math.sqrt(one + sx * sx + sy * sy))
-                    if reach > np.float32(FOG_START):
-                        f = min(np.int32((reach - np.float32(FOG_START)) * fog_scale), 256)
-                        r += ((np.int32(sky[3]) - r) * f) >> 8
-                        g += ((np.int32(sky[4]) - g) * f) >> 8
-                        b += ((np.int32(sky[5]) - b) * f) >> 8
-                rgb[y, i, 0] = np.uint8(r)
-                rgb[y, i, 1] = np.uint8(g)
-                rgb[y, i, 2] = np.uint8(b)
-                segmentation[y, i] = np.int16(number)
-                depth[y, i] = z * back
-                i += 1
+                    if reach > fog_start:
+                        f = min(np.int64((reach - fog_start) * fog_scale), 256)
+                        r += ((fog_r - r) * f) >> 8
+                        g += ((fog_g - g) * f) >> 8
+                        b += ((fog_b - b) * f) >> 8
+                rgb_row[i, 0] = np.uint8(r)
+                rgb_row[i, 1] = np.uint8(g)
+                rgb_row[i, 2] = np.uint8(b)
+                number_row[i] = number
+            if flags & HAND:
+                for i in range(first, last):
+                    depth_row[i] *= np.float32(1.0 / HAND_SCALE)
+            first = last
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _blend(cam, coeffs, record, first, last, left, right, column_of, columns, texels, lights, light_rg, light_b, sky,
            near, rgb, segmentation, depth):  # type: ignore[no-untyped-def]
     """Lay one see-through rectangle over the picture where nothing solid is nearer."""
@@ -691,24 +704,26 @@ def _blend(cam, coeffs, record, first, last, left, right, column_of, columns, te
                 depth[y, i] = z
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _place_cracks(crack, layers, crack_layers, light, origin, axes, dyn, meta, n):  # type: ignore[no-untyped-def]
     """The six faces of the block being broken, a hair outside it; returns the new count."""
     layer = crack_layers[min(max(crack[3], 0), crack_layers.shape[0] - 1)]
     m = np.zeros((3, 3), np.float64)
     t = np.empty(3, np.float64)
-    low = np.full(3, -0.002)
-    size = np.full(3, 1.004)
+    low = np.empty(3, np.float64)
+    size = np.empty(3, np.float64)
     faces = np.empty((6, 3), np.int32)
     for k in range(3):
         m[k, k] = 1.0
         t[k] = crack[k]
+        low[k] = -0.002
+        size[k] = 1.004
     for f in range(6):
         faces[f, 0], faces[f, 1], faces[f, 2] = layers[layer, 0], 16, 16
-    return _box_faces(m, t, low, size, faces, NO_ID, 0, 255, axes, dyn, meta, n)
+    return _box_faces(m, t, low, size, faces, np.int64(NO_ID), np.int64(0), np.int64(255), axes, dyn, meta, n)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _overlay(places, values, row0, row1, columns, hurt, rgb):  # type: ignore[no-untyped-def]
     """Lay the flat layer, and the red of the player's own pain, over the picture."""
     if hurt > 0.0:
@@ -729,7 +744,7 @@ def _overlay(places, values, row0, row1, columns, hurt, rgb):  # type: ignore[no
             rgb[y, i, c] = np.uint8(255 - old if a == INVERT else old + (((values[k, c] - old) * a) >> 8))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _frame(table, numbers, eye, cam, quads, groups, lights, light, origin, axes, layers, layer_of, crack_layers, texels, shift,
            parts, part_faces, model_table, scales, entities, entity_models, hand, crack, cloud, plane_shade,
            columns, column_of, places, values, keys, picks, order, buckets, coeffs, records, dyn, meta, left, right,
@@ -738,8 +753,10 @@ def _frame(table, numbers, eye, cam, quads, groups, lights, light, origin, axes,
     _camera(table, eye, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], cam)
     daylight(table, numbers[5], numbers[6], 0.0, sky, light_rg, light_b)
     width = numbers[3]
-    near[row0:row1] = 0.0
-    seen[row0:row1] = -1
+    for y in range(np.uint64(row0), np.uint64(row1)):
+        for i in range(np.uint64(columns.shape[0])):
+            near[y, i] = 0.0
+            seen[y, i] = -1
     corners = np.empty((4, 3), np.float64)
     screen = np.empty((8, 2), np.float64)
     clipped = np.empty((8, 6), np.float64)
@@ -749,14 +766,14 @@ def _frame(table, numbers, eye, cam, quads, groups, lights, light, origin, axes,
     if hand[1] >= 0:
         n_faces = _place_hand(table, cam, hand, numbers[7], numbers[8], parts, part_faces, model_table, light, origin, axes,
                               shift, dyn, meta, n_faces)
-    n = _collect(cam, quads, groups, axes, False, keys, picks, n_buckets)
+    n = _collect(cam, quads, groups, axes, np.int64(0), keys, picks, n_buckets)
     for k in range(n_faces):
         dx, dy, dz = dyn[k, 0] - cam[0], dyn[k, 1] - cam[1], dyn[k, 2] - cam[2]
         keys[n] = min(np.int64(math.sqrt(dx * dx + dy * dy + dz * dz) * (n_buckets / (FOG_END + 40.0))), n_buckets - 1)
         picks[n] = -1 - k
         n += 1
     _sorted(keys, n, buckets, order)
-    used = 0
+    used = np.int64(0)
     for k in range(n):
         pick = picks[order[k]]
         if pick >= 0:
@@ -774,7 +791,7 @@ def _frame(table, numbers, eye, cam, quads, groups, lights, light, origin, axes,
             used += 1
     _shade(cam, coeffs, records, columns, row0, row1, texels, lights, light_rg, light_b, sky, cloud,
            np.float32(numbers[10]), near, seen, rgb, segmentation, depth)
-    n = _collect(cam, quads, groups, axes, True, keys, picks, n_buckets)
+    n = _collect(cam, quads, groups, axes, np.int64(1), keys, picks, n_buckets)
     if crack[3] >= 0:
         before = n_faces
         n_faces = _place_cracks(crack, layers, crack_layers, light, origin, axes, dyn, meta, n_faces)
@@ -898,8 +915,8 @@ class Renderer:
         numbers = self._entity_models(view.entities)
         self._choose_hand(view)
         if self._models.version != self._texels_version:
+            self._texels_version = self._models.version  # read first: another thread may be adding models
             self._texels = np.concatenate([self._layers.texels, self._models.texels])
-            self._texels_version = self._models.version
         self._reserve(mesh, numbers)
         self._choose_hud(view)
         if rgb is None:

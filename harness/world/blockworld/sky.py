@@ -10,7 +10,7 @@ from numba import njit
 
 from harness.world.blockworld.textures import hash_noise
 
-__all__ = ["CLOUD_CELLS", "SKY_PARAMETERS", "clouds", "cosine", "daylight", "sine", "sine_table", "sky_colour"]
+__all__ = ["CLOUD_CELLS", "SKY_PARAMETERS", "clouds", "cosine", "daylight", "sine", "sine_table", "sky_row"]
 
 # Slots of the per-frame sky parameters (float32).
 S_SKY, S_FOG, S_SUN_X, S_SUN_Y, S_STARS, S_GLOW, S_CLOUD, S_CLOUD_X, S_CLOUD_Y, S_RAIN, S_GLOW_R = (
@@ -44,7 +44,7 @@ def clouds() -> npt.NDArray[np.uint8]:
     return (total > np.quantile(total, 0.76)).astype(np.uint8)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def sine(table, angle):  # type: ignore[no-untyped-def]
     """Sine of an angle in radians from the table, linearly between its entries."""
     turn = angle * (65536.0 / 6.283185307179586)
@@ -54,18 +54,18 @@ def sine(table, angle):  # type: ignore[no-untyped-def]
     return table[k] + (table[k + 1] - table[k]) * part
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def cosine(table, angle):  # type: ignore[no-untyped-def]
     """Cosine of an angle in radians from the table."""
     return sine(table, angle + 1.5707963267948966)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _clamp(value):  # type: ignore[no-untyped-def]
     return min(max(value, 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def daylight(table, time, rain, biome_heat, sky, light_rg, light_b):  # type: ignore[no-untyped-def]
     """Fill the sky parameters and the two light tables for a time of day.
 
@@ -120,7 +120,7 @@ def daylight(table, time, rain, biome_heat, sky, light_rg, light_b):  # type: ig
                 light_b[k] = np.int32(c * 256.0 + 0.5)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _star(dx, dy, dz):  # type: ignore[no-untyped-def]
     """Brightness of the star field in a direction: small squares on the faces of a cube about the eye."""
     ax, ay, az = abs(dx), abs(dy), abs(dz)
@@ -149,38 +149,30 @@ def _star(dx, dy, dz):  # type: ignore[no-untyped-def]
     return np.float32(0.75) + np.float32(0.25) * np.float32((h >> 12) & 1)
 
 
-@njit(cache=True, nogil=True)
-def sky_colour(dx, dy, dz, sky, cloud, eye_x, cloud_height, eye_z):  # type: ignore[no-untyped-def]
-    """Colour 0xBBGGRR (uint32) of the sky in a direction (float32, not normalised)."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lights_of_heaven(dx, dy, dz, length, sky, r, g, b):  # type: ignore[no-untyped-def]
+    """Stars, sun and moon laid over a sky colour: squares on the celestial sphere about the axis of the day."""
     one = np.float32(1.0)
-    zero = np.float32(0.0)
-    inverse = one / np.float32(math.sqrt(dx * dx + dy * dy + dz * dz))
+    inverse = one / length
     up = dy * inverse
-    r, g, b = sky[S_FOG], sky[S_FOG + 1], sky[S_FOG + 2]
-    if sky[S_GLOW] > zero:
-        toward = dx * inverse * (one if sky[S_SUN_X] > zero else -one)
+    if sky[S_GLOW] > np.float32(0.0):
+        toward = dx * inverse * (one if sky[S_SUN_X] > np.float32(0.0) else -one)
         low = one - abs(up) * np.float32(2.2)
-        if toward > zero and low > zero:
+        if toward > np.float32(0.0) and low > np.float32(0.0):
             t = min(sky[S_GLOW] * toward * low * np.float32(1.2), one)
             r += (sky[S_GLOW_R] - r) * t
             g += (sky[S_GLOW_R + 1] - g) * t
             b += (sky[S_GLOW_R + 2] - b) * t
-    if up > np.float32(_SKY_PLANE):
-        t = one - np.float32(_SKY_PLANE) / up
-        r += (sky[S_SKY] - r) * t
-        g += (sky[S_SKY + 1] - g) * t
-        b += (sky[S_SKY + 2] - b) * t
-    if sky[S_STARS] > zero and up > np.float32(0.02):
+    if sky[S_STARS] > np.float32(0.0) and up > np.float32(0.02):
         star = _star(dx, dy, dz) * sky[S_STARS] * np.float32(330.0) * min(one, up * np.float32(6.0))
         r, g, b = r + star, g + star, b + star
-    # the sun at one end of the axis, the moon at the other: squares on the celestial sphere
     along = (dx * sky[S_SUN_X] + dy * sky[S_SUN_Y]) * inverse
     clear = one - sky[S_RAIN]
-    if abs(along) > np.float32(0.9) and clear > zero:
+    if abs(along) > np.float32(0.9) and clear > np.float32(0.0):
         u = abs(dz * inverse / along)
         v = abs((dy * sky[S_SUN_X] - dx * sky[S_SUN_Y]) * inverse / along)
         reach = max(u, v)
-        if along > zero:
+        if along > np.float32(0.0):
             if reach < np.float32(0.075):
                 r, g, b = np.float32(255.0), np.float32(255.0), np.float32(232.0)
             elif reach < np.float32(0.30):
@@ -194,14 +186,51 @@ def sky_colour(dx, dy, dz, sky, cloud, eye_x, cloud_height, eye_z):  # type: ign
             r, g, b = np.float32(206.0), np.float32(212.0), np.float32(222.0)
             if pit:
                 r, g, b = np.float32(168.0), np.float32(176.0), np.float32(190.0)
-    if dy > zero and up > np.float32(0.03) and cloud_height > zero:
-        t = cloud_height / dy
-        x = np.int64(math.floor((eye_x + dx * t + sky[S_CLOUD_X]) * np.float32(1.0 / _CLOUD_SIZE))) & (CLOUD_CELLS - 1)
-        z = np.int64(math.floor((eye_z + dz * t) * np.float32(1.0 / _CLOUD_SIZE))) & (CLOUD_CELLS - 1)
-        if cloud[z, x] != 0:
-            a = np.float32(0.72) * min(one, (up - np.float32(0.03)) * np.float32(7.0))
-            r += (sky[S_CLOUD] - r) * a
-            g += (sky[S_CLOUD + 1] - g) * a
-            b += (sky[S_CLOUD + 2] - b) * a
+    return r, g, b
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sky_row(first, last, columns, ax, ay, az, bx, by, bz, sky, cloud, eye_x, cloud_height, eye_z, out):  # type: ignore[no-untyped-def]
+    """Sky colours of the pixels [first, last) of a row: ``out`` uint8 [n, 3].
+
+    A pixel's ray is a + x b in each axis (float32, not normalised).
+    """
+    one = np.float32(1.0)
+    zero = np.float32(0.0)
     top = np.float32(255.0)
-    return (np.uint32(min(r, top)) | (np.uint32(min(g, top)) << np.uint32(8)) | (np.uint32(min(b, top)) << np.uint32(16)))
+    plane = np.float32(_SKY_PLANE)
+    fog_r, fog_g, fog_b = sky[S_FOG], sky[S_FOG + 1], sky[S_FOG + 2]
+    to_r, to_g, to_b = sky[S_SKY] - fog_r, sky[S_SKY + 1] - fog_g, sky[S_SKY + 2] - fog_b
+    cloud_r, cloud_g, cloud_b = sky[S_CLOUD], sky[S_CLOUD + 1], sky[S_CLOUD + 2]
+    sun_x, sun_y = sky[S_SUN_X], sky[S_SUN_Y]
+    lit = sky[S_GLOW] > zero or sky[S_STARS] > zero
+    # an offset keeps the cell numbers positive, where cutting off is rounding down
+    start_x = eye_x + sky[S_CLOUD_X] + np.float32(_CLOUD_SIZE * CLOUD_CELLS * 64)
+    start_z = eye_z + np.float32(_CLOUD_SIZE * CLOUD_CELLS * 64)
+    cell = np.float32(1.0 / _CLOUD_SIZE)
+    for i in range(np.uint64(first), np.uint64(last)):
+        x = columns[i]
+        dx, dy, dz = ax * x + bx, ay * x + by, az * x + bz
+        length = np.float32(math.sqrt(dx * dx + dy * dy + dz * dz))
+        r, g, b = fog_r, fog_g, fog_b
+        rise = one / dy
+        slant = length * rise  # 1 / sine of the elevation
+        if dy > plane * length:
+            t = one - plane * slant
+            r += to_r * t
+            g += to_g * t
+            b += to_b * t
+        if lit or abs(dx * sun_x + dy * sun_y) > np.float32(0.9) * length:
+            r, g, b = _lights_of_heaven(dx, dy, dz, length, sky, r, g, b)
+        if dy > np.float32(0.03) * length and cloud_height > zero:
+            t = cloud_height * rise
+            cx = np.uint64(np.int64((start_x + dx * t) * cell) & (CLOUD_CELLS - 1))
+            cz = np.uint64(np.int64((start_z + dz * t) * cell) & (CLOUD_CELLS - 1))
+            if cloud[cz, cx] != 0:
+                a = np.float32(0.72) * min(one, (np.float32(33.0) - slant) * np.float32(0.045))
+                r += (cloud_r - r) * a
+                g += (cloud_g - g) * a
+                b += (cloud_b - b) * a
+        out[i, 0] = np.uint8(np.int32(min(r, top)))
+        out[i, 1] = np.uint8(np.int32(min(g, top)))
+        out[i, 2] = np.uint8(np.int32(min(b, top)))
