@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import json
@@ -61,6 +62,12 @@ TINY = VPTConfig(hidsize=16, heads=2, impala_width=1, temperature=1.5, blocks=2,
 def tiny_policy() -> VPTPolicy:
     """A policy small enough for property tests: window 5, two blocks, 16 x 16 pictures."""
     return VPTPolicy.from_config(TINY, filled_weights(TINY))
+
+
+@functools.cache
+def exact_policy() -> VPTPolicy:
+    """``tiny_policy`` in float64: what two ways of computing must agree on is then not hidden by rounding."""
+    return copy.deepcopy(tiny_policy()).double()
 
 
 def close(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:

@@ -179,7 +179,7 @@ def image_forward(net: Any, frames: Tensor, hooks: HookStack) -> Tensor:
     image, listeners = net.img_process, hooks.listeners
     b, t = frames.shape[:2]
     heard = bool(listeners) and any(name.startswith("cnn.stacks.") for name in listeners)
-    pictures = frames / 255.0
+    pictures = frames.to(image.linear.layer.weight.dtype) / 255.0
     if "hook_image" in listeners:
         pictures = hooks.apply("hook_image", pictures)
     # [b, t, H, W, 3] seen as [n, 3, H, W] is channels-last already, the layout the convolutions are quickest in.

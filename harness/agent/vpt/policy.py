@@ -111,7 +111,8 @@ class VPTPolicy(nn.Module):
 
     def initial_state(self, batch_size: int = 1) -> VPTState:
         """The memory before the first frame."""
-        return VPTState.empty(self.config, batch_size, self.device)
+        parameter = next(self.parameters())
+        return VPTState.empty(self.config, batch_size, parameter.device, parameter.dtype)
 
     def forward(self, frames: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
         """Look at a chunk of frames.

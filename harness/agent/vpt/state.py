@@ -35,9 +35,10 @@ class VPTState:
     masks: tuple[Tensor, ...]
 
     @classmethod
-    def empty(cls, config: VPTConfig, batch_size: int, device: torch.device | str = "cpu") -> VPTState:
+    def empty(cls, config: VPTConfig, batch_size: int, device: torch.device | str = "cpu",
+              dtype: torch.dtype = torch.float32) -> VPTState:
         """Nothing remembered."""
-        blank = torch.zeros(batch_size, config.window, config.hidsize, device=device)
+        blank = torch.zeros(batch_size, config.window, config.hidsize, device=device, dtype=dtype)
         mask = torch.zeros(batch_size, config.window, dtype=torch.bool, device=device)
         n = config.blocks
         return cls((blank,) * n, (blank,) * n, (mask,) * n)
