@@ -9,6 +9,8 @@ import importlib as _importlib
 from importlib import metadata as _metadata
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as _gymnasium
+
 if TYPE_CHECKING:
     from harness import analysis, intervention, overlay
     from harness.agent.agent import Agent
@@ -63,6 +65,16 @@ __all__ = [
 ]
 
 __version__ = _metadata.version("harness-bench")
+
+
+# Names of Gymnasium: gymnasium.make("harness/Villager-v0"), gymnasium.make_vec("harness/Villager-v0", num_envs=8).
+for _id, _scenario in {
+    "Villager": "villager", "VillagerNoLeaves": "villager-no-leaves", "Trunk": "trunk", "Treechop": "treechop",
+    "Meadow": "meadow", "ArmorStand": "armor-stand",
+}.items():
+    _gymnasium.register(
+        f"harness/{_id}-v0", entry_point="harness.world.world:make_registered",
+        vector_entry_point="harness.world.blockworld.vector:make_registered", kwargs={"scenario": _scenario})
 
 
 def __getattr__(name: str) -> Any:

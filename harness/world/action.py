@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from harness.errors import WorldError, unknown_name
 
-__all__ = ["BUTTONS", "KEYS", "Action", "action_space", "check_action", "noop_action"]
+__all__ = ["BUTTONS", "HOTBAR_KEYS", "KEYS", "Action", "action_space", "check_action", "noop_action"]
 
 HOTBAR_KEYS = tuple(f"hotbar.{i}" for i in range(1, 10))
 BUTTONS: tuple[str, ...] = (

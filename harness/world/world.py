@@ -13,13 +13,14 @@ import numpy as np
 from harness.errors import WorldError
 from harness.registry import lookup
 from harness.scenario.compile import compile_scenario
+from harness.scenario.load import load_scenario
 from harness.scenario.outcomes import OutcomeTracker
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import WorldSetup
 from harness.world.action import action_space, check_action
 from harness.world.observation import Observation, WorldState, observation_space
 
-__all__ = ["Capabilities", "World", "make_world"]
+__all__ = ["Capabilities", "World", "make_registered", "make_world"]
 
 
 @dataclass(frozen=True)
@@ -106,15 +107,19 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
         """
         if self.setup is None:
             raise WorldError("step was called before reset", hint="call world.reset(seed=...) first")
-        full = check_action(action)
-        self._tick(full)
+        self._tick(check_action(action))
+        terminated, truncated, info = self._judge()
+        return {"pov": self._pov()}, 0.0, terminated, truncated, info
+
+    def _judge(self) -> tuple[bool, bool, dict[str, Any]]:
+        """Count the tick just played: terminated, truncated, info."""
         state = self.world_state()
         self._outcomes.update(self._steps, state.statistics, state.events, state.looking_at, state.player.position)
         self._steps += 1
         died = state.player.health <= 0
         terminated = died or self._outcomes.met(self.scenario.episode.terminate_when)
         truncated = not terminated and self._steps >= self.scenario.episode.max_steps
-        return {"pov": self._pov()}, 0.0, terminated, truncated, self._info(state)
+        return terminated, truncated, self._info(state)
 
     def render(self) -> Any:
         """The current picture, uint8 [360, 640, 3], again; looking changes nothing."""
@@ -178,3 +183,8 @@ def make_world(scenario: Scenario, backend: str = "blockworld", **keywords: Any)
     world = lookup("harness.worlds", backend, error=WorldError)(scenario, **keywords)
     assert isinstance(world, World)
     return world
+
+
+def make_registered(scenario: str, **keywords: Any) -> World:
+    """What ``gymnasium.make("harness/Villager-v0")`` calls: a bundled scenario, by name, in the embedded world."""
+    return make_world(load_scenario(scenario), **keywords)

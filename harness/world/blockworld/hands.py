@@ -432,9 +432,9 @@ def use_hands(space, arrays, act):  # type: ignore[no-untyped-def]
     _attack(space, arrays, act.attack)
     look(space, arrays)
     _use(space, arrays, act.use)
-    if act.pick and not player.pick_held:
+    if act.pickItem and not player.pick_held:
         _pick(arrays)
-    player.pick_held = act.pick
+    player.pick_held = act.pickItem
     if player.swing == _STARTING:
         player.swing = 0
     elif player.swing >= 0:

@@ -216,7 +216,7 @@ def _screen(player, act):  # type: ignore[no-untyped-def]
     before = player.gui
     if act.inventory and not player.inventory_held:
         player.gui = 1 - player.gui
-    elif act.escape:
+    elif act.ESC:
         player.gui = 0
     player.inventory_held = act.inventory
     return before != 0 or player.gui != 0

@@ -11,7 +11,7 @@ from harness.world.blockworld.grid import Grid
 from harness.world.blockworld.tables import Tables, tables
 
 __all__ = [
-    "ACTION", "ACTION_FIELDS", "BAG", "CLOCK", "CUSTOM", "DROPPED", "EVENT", "EVENT_KINDS", "FIRST_ENTITY", "ITEM",
+    "ACTION", "ACTION_KEYS", "BAG", "CLOCK", "CUSTOM", "DROPPED", "EVENT", "EVENT_KINDS", "FIRST_ENTITY", "ITEM",
     "KILLED", "MINED", "MOB", "PICKED", "PLAYER", "SIGHT", "STATISTICS", "USED", "Arrays", "Space", "empty_arrays",
     "ensure_room", "space_of", "statistic_names",
 ]
@@ -56,10 +56,11 @@ EVENT_KINDS = (
 SIGHT = _layout("distance x y z", "kind what cell_x cell_y cell_z face index reachable")
 """What the crosshair meets: ``kind`` 0 nothing, 1 block, 2 creature (row ``index`` of the creatures)."""
 
-ACTION_FIELDS = (
-    "forward back left right jump sneak sprint attack use drop inventory escape pick hotbar".split()
-)
-ACTION = np.dtype([("pitch", "f8"), ("yaw", "f8"), *((name, "i8") for name in ACTION_FIELDS)])
+ACTION_KEYS = ("forward", "back", "left", "right", "jump", "sneak", "sprint", "attack", "use", "drop", "inventory", "ESC",
+               "pickItem")
+"""The buttons that do something here, in the order of ``ACTION``; ``swapHands`` does nothing: there is one hand."""
+
+ACTION = np.dtype([("pitch", "f8"), ("yaw", "f8"), *((name, "i8") for name in (*ACTION_KEYS, "hotbar"))])
 """One tick's input: degrees to turn, buttons 0 or 1, ``hotbar`` 1..9 or 0."""
 
 FIRST_ENTITY = 1000

@@ -95,6 +95,18 @@ class BlockWorld(World):
         self._running().tick(action)
         self._changed()
 
+    def play_row(self, row: Any, picture: npt.NDArray[np.uint8]) -> tuple[bool, bool, dict[str, Any]]:
+        """``step`` for many worlds at once: one row of ``ACTION`` in, the picture into a given array.
+
+        Returns:
+            terminated, truncated, info.
+        """
+        self._running().advance(row)
+        self._changed()
+        judged = self._judge()
+        self._draw(picture)
+        return judged
+
     def _pov(self) -> npt.NDArray[np.uint8]:
         picture = np.empty(self._shape, dtype=np.uint8)
         self._draw(picture)
