@@ -84,6 +84,11 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
+        except BrokenPipeError:
+            # The reader (head, less) went away: what is still in the buffer has nowhere to go, and that is no error.
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
 
 
 @click.group(cls=LazyGroup, table=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,21 +103,12 @@ def cli() -> None:
 def main() -> None:
     """The program ``harness``."""
     try:
-        cli.main(prog_name="harness", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        _leave(done.exit_code)
+        # Outside of its stand-alone mode click returns the code that a command exits with.
+        code = cli.main(prog_name="harness", standalone_mode=False)
     except click.ClickException as problem:
         problem.show()
-        _leave(problem.exit_code)
+        code = problem.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        _leave(130)
-    except BrokenPipeError:
-        # The reader (head, less) went away: what is still in the buffer has nowhere to go, and that is no error.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _leave(0)
-
-
-def _leave(code: int) -> None:
-    raise SystemExit(code)
+        code = 130
+    raise SystemExit(code if isinstance(code, int) else 0)

@@ -20,9 +20,9 @@ def print_outcomes(scenario: Scenario, agent: Agent, played: Sequence[EpisodeRes
     console = Console(highlight=False)
     seconds, n_steps = sum(r.seconds for r in played), sum(r.n_steps for r in played)
     who = f"{agent.name} ({agent.description})" if agent.description else agent.name
-    console.print(f"{scenario.name}, {who}", markup=False)
+    console.print(f"{scenario.name}, {who}", markup=False, soft_wrap=True)
     console.print(f"{len(played)} episode{'s' * (len(played) > 1)}, {n_steps} steps in {seconds:.1f} s "
-                  f"({n_steps / max(seconds, 1e-9):.0f} steps/s); {_ends(played)}", markup=False)
+                  f"({n_steps / max(seconds, 1e-9):.0f} steps/s); {_ends(played)}", markup=False, soft_wrap=True)
     if scenario.outcomes:
         console.print(_single(played[0]) if len(played) == 1 else _several(scenario, played))
 

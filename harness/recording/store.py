@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from harness.errors import RecordingError
 from harness.recording.schema import SHARD_NAME, SHARD_STEPS, shard_name
@@ -163,11 +163,9 @@ class ShardWriter:
 def _save(tensors: dict[str, Array], metadata: dict[str, str], path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
-        save_file(tensors, str(part), metadata=metadata)
+        # Not the library's own file writing: it hides the system's error number, and lets nobody else read the file.
+        part.write_bytes(save(tensors, metadata=metadata))
         part.replace(path)
-    except SafetensorError as problem:
-        # The library wraps the system's error in a text of its own.
-        raise OSError(str(problem)) from problem
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

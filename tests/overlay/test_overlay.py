@@ -81,7 +81,7 @@ def test_the_row_of_keys_never_runs_into_the_camera() -> None:
     canvas = np.zeros((40, 640, 3), np.uint8)
     draw.keys(canvas, action, 0, 5, 640)
     caps = (canvas == np.array(draw.FLAME)).all(axis=-1).any(axis=0)
-    camera = draw.text_width("camera -180.0 -180.0", 12)
+    camera = draw.text_width("yaw -180.0  pitch -180.0", 12)
     assert np.flatnonzero(caps).max() < 640 - camera
 
 
