@@ -130,7 +130,7 @@ def _rotate(table, m, rx, ry, rz):  # type: ignore[no-untyped-def]
             if axis == 0:
                 m[k, 0], m[k, 1] = a * c + b * s, b * c - a * s
             elif axis == 1:
-                m[k, 0], m[k, 2] = a * c - d * s, d * c + a * s
+                m[k, 0], m[k, 2] = a * c + d * s, d * c - a * s
             else:
                 m[k, 1], m[k, 2] = b * c + d * s, d * c - b * s
 
