@@ -12,8 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.agent.action_mapping import (
-    BUTTON_NAMES, CAMERA_BINS, INVENTORY, N_BUTTONS, N_CAMERA, NULL_CAMERA, button_table, camera_off, dequantise,
-    from_policy, quantise, to_policy,
+    BUTTON_NAMES,
+    CAMERA_BINS,
+    INVENTORY,
+    N_BUTTONS,
+    N_CAMERA,
+    NULL_CAMERA,
+    button_table,
+    camera_off,
+    dequantise,
+    from_policy,
+    quantise,
+    to_policy,
 )
 from harness.errors import AgentError, WorldError
 from harness.world.action import BUTTONS, KEYS, check_action, noop_action

@@ -214,7 +214,8 @@ def test_identities_of_the_residual_stream() -> None:
         _, _, cache = policy.run_with_cache(frames, first, policy.initial_state(2), ["*"])
     for i in range(2):
         at = f"blocks.{i}."
-        assert torch.equal(cache[at + "hook_resid_mid"], cache[at + "ln1.hook_normalized"] + cache[at + "hook_attn_out"])
+        middle = cache[at + "ln1.hook_normalized"] + cache[at + "hook_attn_out"]
+        assert torch.equal(cache[at + "hook_resid_mid"], middle)
         assert torch.equal(cache[at + "hook_resid_post"], cache[at + "hook_resid_mid"] + cache[at + "hook_mlp_out"])
         bias = policy.state_dict()[f"net.recurrent_layer.blocks.{i}.r.orc_block.proj_layer.bias"]
         total = cache[at + "attn.hook_result"].sum(2) + bias
