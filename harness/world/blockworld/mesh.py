@@ -60,7 +60,7 @@ def _grown(queue):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sky_light(cells, kinds, opacity):  # type: ignore[no-untyped-def]
+def _sky_light(cells, kinds, opacity, around):  # type: ignore[no-untyped-def]
     """Light 0..15 of every padded cell [Y, Z, X]: down the columns, then spreading one step darker per cell."""
     ny, nz, nx = cells.shape
     light = np.zeros((ny, nz, nx), np.uint8)
@@ -87,19 +87,7 @@ def _sky_light(cells, kinds, opacity):  # type: ignore[no-untyped-def]
                 if level < 2:
                     continue
                 for d in range(6):
-                    yy, zz, xx = y, z, x
-                    if d == 0:
-                        yy += 1
-                    elif d == 1:
-                        yy -= 1
-                    elif d == 2:
-                        zz += 1
-                    elif d == 3:
-                        zz -= 1
-                    elif d == 4:
-                        xx += 1
-                    else:
-                        xx -= 1
+                    yy, zz, xx = y + around[d, 0], z + around[d, 1], x + around[d, 2]
                     if yy < 0 or yy >= ny or zz < 0 or zz >= nz or xx < 0 or xx >= nx:
                         continue
                     kind = kinds[cells[yy, zz, xx]]
@@ -118,19 +106,7 @@ def _sky_light(cells, kinds, opacity):  # type: ignore[no-untyped-def]
         y = place // (nx * nz)
         level = light[y, z, x]
         for d in range(6):
-            yy, zz, xx = y, z, x
-            if d == 0:
-                yy += 1
-            elif d == 1:
-                yy -= 1
-            elif d == 2:
-                zz += 1
-            elif d == 3:
-                zz -= 1
-            elif d == 4:
-                xx += 1
-            else:
-                xx -= 1
+            yy, zz, xx = y + around[d, 0], z + around[d, 1], x + around[d, 2]
             if yy < 0 or yy >= ny or zz < 0 or zz >= nz or xx < 0 or xx >= nx:
                 continue
             kind = kinds[cells[yy, zz, xx]]
@@ -195,18 +171,18 @@ def _corner(cells, light, kinds, cell, axis_a, da, axis_b, db):  # type: ignore[
 def _bake(cells, light, kinds, front, face, axes, out, start, stride):  # type: ignore[no-untyped-def]
     """Write the 4 x 4 light samples of one face: high nibble occlusion, low nibble light."""
     ua, us, va, vs = axes[face, 1], axes[face, 2], axes[face, 3], axes[face, 4]
-    a00, l00 = _corner(cells, light, kinds, front, ua, -us, va, -vs)
-    a10, l10 = _corner(cells, light, kinds, front, ua, us, va, -vs)
-    a01, l01 = _corner(cells, light, kinds, front, ua, -us, va, vs)
-    a11, l11 = _corner(cells, light, kinds, front, ua, us, va, vs)
+    a = np.empty(4, np.float64)
+    s = np.empty(4, np.float64)
+    for k in range(4):
+        a[k], s[k] = _corner(cells, light, kinds, front, ua, us if k & 1 else -us, va, vs if k & 2 else -vs)
     for j in range(4):
         fv = (j + 0.5) * 0.25
         for i in range(4):
             fu = (i + 0.5) * 0.25
-            a = (a00 * (1 - fu) + a10 * fu) * (1 - fv) + (a01 * (1 - fu) + a11 * fu) * fv
-            s = (l00 * (1 - fu) + l10 * fu) * (1 - fv) + (l01 * (1 - fu) + l11 * fu) * fv
-            ai = min(max(int((a - 0.2) * (15.0 / 0.8) + 0.5), 0), 15)
-            out[start + j * stride + i] = ai * 16 + min(int(s + 0.5), 15)
+            open_sky = (a[0] * (1 - fu) + a[1] * fu) * (1 - fv) + (a[2] * (1 - fu) + a[3] * fu) * fv
+            level = (s[0] * (1 - fu) + s[1] * fu) * (1 - fv) + (s[2] * (1 - fu) + s[3] * fu) * fv
+            step = min(max(int((open_sky - 0.2) * (15.0 / 0.8) + 0.5), 0), 15)
+            out[start + j * stride + i] = step * 16 + min(int(level + 0.5), 15)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -335,7 +311,7 @@ class WorldMesh:
             zs, xs = slice(cz * CHUNK, (cz + 1) * CHUNK), slice(cx * CHUNK, (cx + 1) * CHUNK)
             self.cells[1:-1, 1 + cz * CHUNK:1 + (cz + 1) * CHUNK, 1 + cx * CHUNK:1 + (cx + 1) * CHUNK] = (
                 grid.voxels[:, zs, xs])
-        light = _sky_light(self.cells, _block_kinds(), _OPACITY)
+        light = _sky_light(self.cells, _block_kinds(), _OPACITY, _AROUND)
         changed = (light != self.light).any(axis=0)
         self.light = light
         for cz, cx in np.ndindex(*stale.shape):
@@ -410,6 +386,7 @@ def _plain_quads(grid: Grid) -> I32:
     return np.array([[3, y, x0, x1, z0, z1, grid.ground, kind, open_sky, 0] for x0, x1, z0, z1 in rects], dtype=np.int32)
 
 
+_AROUND = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], dtype=np.int64)
 _OPACITY = np.array([0, 15, 1, 0, 1], dtype=np.uint8)
 _meshes: weakref.WeakKeyDictionary[Grid, WorldMesh] = weakref.WeakKeyDictionary()
 

