@@ -12,12 +12,12 @@ from harness.errors import AgentError
 
 __all__ = ["policy_frame", "policy_frames"]
 
-# 640 -> 128 is a factor of 5: bilinear sampling falls exactly on column 5x + 2, so 128 columns carry all that matters.
-_FULL, _STRIDED = (360, 640, 3), (360, 128, 3)
-
 
 def policy_frame(pov: npt.NDArray[np.uint8], height: int = 128, width: int = 128) -> npt.NDArray[np.uint8]:
     """The policy's picture uint8 [height, width, 3] of a game picture, stretched bilinearly as VPT was trained.
+
+    From 640 to 128 columns is a factor of 5: bilinear sampling falls exactly on column 5x + 2, so a world may draw
+    those columns alone.
 
     Args:
         pov: uint8 [360, 640, 3] RGB, or the same picture's columns 2, 7, 12, ... as uint8 [360, 128, 3], which gives
@@ -30,8 +30,6 @@ def policy_frame(pov: npt.NDArray[np.uint8], height: int = 128, width: int = 128
     """
     if not isinstance(pov, np.ndarray) or pov.dtype != np.uint8 or pov.ndim != 3 or pov.shape[2] != 3 or not pov.size:
         raise AgentError(f"pov: expected uint8 [360, 640, 3], got {_brief(pov)}")
-    if pov.shape == _FULL and width == 128:
-        pov = pov[:, 2::5]
     picture = cv2.resize(np.ascontiguousarray(pov), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(picture, dtype=np.uint8)
 
