@@ -47,7 +47,7 @@ class PlayerState:
 
 @dataclass(frozen=True)
 class EntityState:
-    """A creature or a dropped item. ``box`` is (x0, y0, z0, x1, y1, z1) in blocks; ``id`` is its segmentation number."""
+    """A creature or a dropped item. ``box`` is (x0, y0, z0, x1, y1, z1) in blocks, ``id`` its segmentation number."""
 
     id: int
     type: str

@@ -12,9 +12,9 @@ from harness.world.action import noop_action
 from harness.world.blockworld.simulation import Simulation
 
 
-def world(*parts: Fill | EntitySetup, seed: int = 1, settle: int = 2, at: tuple[float, float, float] = (0.5, 100.0, 0.5),
-          yaw: float = 0.0, pitch: float = 0.0, hotbar: dict[int, tuple[str, int]] | None = None,
-          health: float = 20.0, **rules: bool | int) -> Simulation:
+def world(*parts: Fill | EntitySetup, seed: int = 1, settle: int = 2,
+          at: tuple[float, float, float] = (0.5, 100.0, 0.5), yaw: float = 0.0, pitch: float = 0.0,
+          hotbar: dict[int, tuple[str, int]] | None = None, health: float = 20.0, **rules: bool | int) -> Simulation:
     fills = tuple(part for part in parts if isinstance(part, Fill))
     entities = tuple(part for part in parts if isinstance(part, EntitySetup))
     setup = WorldSetup(

@@ -239,7 +239,8 @@ def _tp(simulation: Simulation, words: list[str]) -> None:
     if len(words) not in (4, 6):
         raise WorldError("expected a position, or a position with yaw and pitch",
                          hint="usage: /tp <selector> <x> <y> <z> [<yaw> <pitch>]")
-    yaw, pitch = ([_turn(simulation, word, i) for i, word in enumerate(words[4:])] or [None, None])
+    turns = [_turn(simulation, word, i) for i, word in enumerate(words[4:])]
+    yaw, pitch = turns if turns else (None, None)
     if words[0] in _PLAYERS:
         simulation.teleport(position, yaw, pitch)
         return

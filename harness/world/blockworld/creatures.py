@@ -14,6 +14,7 @@ from harness.world.blockworld.physics import block_at, cosine, draw, fits, move,
 
 __all__ = ["bearing", "live", "lie"]
 
+_ONE = np.int64(1)
 _IDLE, _STROLL, _FLEE, _GLANCE, _CHASE = range(5)
 
 
@@ -43,7 +44,7 @@ def _turned(old, aim, most):  # type: ignore[no-untyped-def]
 @part
 def _aim_anywhere(space, clock, mob, reach):  # type: ignore[no-untyped-def]
     """Set a goal to walk to; False when a body would not stand free there."""
-    row = space.creatures[mob.kind]
+    row = space.rows.creatures[mob.kind]
     x = mob.x + (2.0 * draw(clock) - 1.0) * reach
     z = mob.z + (2.0 * draw(clock) - 1.0) * reach
     if not fits(space, x, mob.y, z, row.width, row.height):
@@ -55,7 +56,8 @@ def _aim_anywhere(space, clock, mob, reach):  # type: ignore[no-untyped-def]
 @part
 def _decide(space, arrays, mob):  # type: ignore[no-untyped-def]
     """Choose what to do next."""
-    figure, player, clock, row = space.figures[0], arrays.player[0], arrays.clock[0], space.creatures[mob.kind]
+    figure, row = space.rows.figures[0], space.rows.creatures[mob.kind]
+    player, clock = arrays.player[0], arrays.clock[0]
     dx, dz = player.x - mob.x, player.z - mob.z
     away = math.sqrt(dx * dx + dz * dz)
     if mob.wait > 0:
@@ -90,7 +92,7 @@ def _decide(space, arrays, mob):  # type: ignore[no-untyped-def]
 
 @part
 def _look_about(space, arrays, mob):  # type: ignore[no-untyped-def]
-    figure, player, row = space.figures[0], arrays.player[0], space.creatures[mob.kind]
+    figure, player, row = space.rows.figures[0], arrays.player[0], space.rows.creatures[mob.kind]
     rate = figure.head_turn_rate
     aim, tilt = mob.yaw, 0.0
     if mob.mode in (_GLANCE, _CHASE) and mob.wait > 0:
@@ -118,9 +120,9 @@ def _barred(space, mob, row):  # type: ignore[no-untyped-def]
         return solid(space, x, y + 1, z) or solid(space, x, y + 2, z)
     for depth in range(1, 4):
         below = block_at(space, x, y - depth, z)
-        if space.blocks[below].liquid:
+        if space.rows.blocks[below].liquid:
             return True
-        if space.blocks[below].solid:
+        if space.rows.blocks[below].solid:
             return False
     return True
 
@@ -128,7 +130,7 @@ def _barred(space, mob, row):  # type: ignore[no-untyped-def]
 @part
 def _stride(space, arrays, mob):  # type: ignore[no-untyped-def]
     """The push of its legs this tick; 0 where it stands."""
-    figure, row = space.figures[0], space.creatures[mob.kind]
+    figure, row = space.rows.figures[0], space.rows.creatures[mob.kind]
     if mob.mode not in (_STROLL, _FLEE, _CHASE):
         return 0.0
     dx, dz = mob.goal_x - mob.x, mob.goal_z - mob.z
@@ -150,7 +152,7 @@ def _stride(space, arrays, mob):  # type: ignore[no-untyped-def]
 @part
 def _go(space, mob, push):  # type: ignore[no-untyped-def]
     """Accelerate, slide, fall."""
-    figure, row = space.figures[0], space.creatures[mob.kind]
+    figure, row = space.rows.figures[0], space.rows.creatures[mob.kind]
     wet = touches_water(space, mob.x, mob.y, mob.z, row.width, row.height)
     if wet:
         mob.vy += figure.water_rise
@@ -189,7 +191,7 @@ def _go(space, mob, push):  # type: ignore[no-untyped-def]
 
 @part
 def _bite(space, arrays, mob):  # type: ignore[no-untyped-def]
-    figure, player, row = space.figures[0], arrays.player[0], space.creatures[mob.kind]
+    figure, player, row = space.rows.figures[0], arrays.player[0], space.rows.creatures[mob.kind]
     if mob.bite_wait > 0:
         mob.bite_wait -= 1
     if mob.mode != _CHASE or mob.bite_wait > 0:
@@ -211,7 +213,7 @@ def _part(space, a, b, reach):  # type: ignore[no-untyped-def]
     if largest < 0.01:
         return
     root = math.sqrt(largest)
-    push = min(1.0, 1.0 / root) * space.figures[0].push / root
+    push = min(1.0, 1.0 / root) * space.rows.figures[0].push / root
     a.vx -= dx * push
     a.vz -= dz * push
     b.vx += dx * push
@@ -220,17 +222,17 @@ def _part(space, a, b, reach):  # type: ignore[no-untyped-def]
 
 @part
 def _jostle(space, arrays):  # type: ignore[no-untyped-def]
-    figure, player, clock = space.figures[0], arrays.player[0], arrays.clock[0]
+    figure, player, clock = space.rows.figures[0], arrays.player[0], arrays.clock[0]
     for i in range(clock.n_mobs):
         mob = arrays.mobs[i]
-        row = space.creatures[mob.kind]
+        row = space.rows.creatures[mob.kind]
         if mob.dying or not row.alive:
             continue
         if player.y < mob.y + row.height and player.y + figure.player_height > mob.y and not player.dead:
             _part(space, player, mob, (figure.player_width + row.width) / 2.0)
         for j in range(i):
             other = arrays.mobs[j]
-            wide = space.creatures[other.kind]
+            wide = space.rows.creatures[other.kind]
             if (not other.dying and wide.alive and other.y < mob.y + row.height
                     and other.y + wide.height > mob.y):
                 _part(space, other, mob, (wide.width + row.width) / 2.0)
@@ -238,10 +240,10 @@ def _jostle(space, arrays):  # type: ignore[no-untyped-def]
 
 @part
 def _fall_apart(space, arrays, mob):  # type: ignore[no-untyped-def]
-    clock, row = arrays.clock[0], space.creatures[mob.kind]
+    clock, row = arrays.clock[0], space.rows.creatures[mob.kind]
     if clock.loot and row.drop >= 0:
-        spawn_item(space, arrays, row.drop, 1, mob.x, mob.y + 0.5, mob.z, 0.0, space.figures[0].item_pop, 0.0,
-                   np.int64(space.figures[0].item_delay))
+        spawn_item(space, arrays, row.drop, _ONE, mob.x, mob.y + 0.5, mob.z, 0.0, space.rows.figures[0].item_pop, 0.0,
+                   np.int64(space.rows.figures[0].item_delay))
 
 
 @part
@@ -257,12 +259,12 @@ def live(space, arrays):  # type: ignore[no-untyped-def]
         mob.invulnerable = max(0, mob.invulnerable - 1)
         if mob.dying > 0:
             mob.dying += 1
-        if mob.dying > space.figures[0].death_ticks:
+        if mob.dying > space.rows.figures[0].death_ticks:
             _fall_apart(space, arrays, mob)
             continue
         if mob.ai:
             push = 0.0
-            if mob.dying == 0 and space.creatures[mob.kind].alive:
+            if mob.dying == 0 and space.rows.creatures[mob.kind].alive:
                 _decide(space, arrays, mob)
                 push = _stride(space, arrays, mob)
                 _look_about(space, arrays, mob)
@@ -278,7 +280,7 @@ def live(space, arrays):  # type: ignore[no-untyped-def]
 
 @part
 def _near(space, player, thing):  # type: ignore[no-untyped-def]
-    figure = space.figures[0]
+    figure = space.rows.figures[0]
     side = (figure.player_width + figure.item_size) / 2.0 + figure.pickup_reach
     low = player.y - figure.pickup_reach_up - figure.item_size
     high = player.y + figure.player_height + figure.pickup_reach_up
@@ -288,7 +290,7 @@ def _near(space, player, thing):  # type: ignore[no-untyped-def]
 @part
 def lie(space, arrays):  # type: ignore[no-untyped-def]
     """One tick of every dropped item: it falls, slides, is picked up or rots away."""
-    clock, player, figure = arrays.clock[0], arrays.player[0], space.figures[0]
+    clock, player, figure = arrays.clock[0], arrays.player[0], space.rows.figures[0]
     size, kept = figure.item_size, 0
     for i in range(clock.n_items):
         thing = arrays.items[i]

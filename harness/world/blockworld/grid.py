@@ -38,7 +38,7 @@ class Grid:
     def inside(self, x: int, y: int, z: int) -> bool:
         """Whether a cell is stored (and can be changed)."""
         ny, nz, nx = self.voxels.shape
-        return (0 <= x - self.origin[0] < nx and 0 <= y - self.origin[1] < ny and 0 <= z - self.origin[2] < nz)
+        return bool(0 <= x - self.origin[0] < nx and 0 <= y - self.origin[1] < ny and 0 <= z - self.origin[2] < nz)
 
     def get(self, x: int, y: int, z: int) -> int:
         """The block id at a cell, stored or not."""

@@ -20,7 +20,10 @@ from harness.world.blockworld.state import CUSTOM, DROPPED, KILLED, MINED, PICKE
 
 __all__ = ["hurt_player", "knock", "look", "new_id", "record", "spawn_item", "take", "use_hands"]
 
-_DAMAGE_ENTITY, _KILL_ENTITY, _MINE_BLOCK, _PLACE_BLOCK, _PICKUP, _DROP, _PLAYER_HURT, _PLAYER_DIED = range(8)
+# Arguments are typed numbers, not Python's: numba would compile a callee anew for every literal it is given.
+_DAMAGE_ENTITY, _KILL_ENTITY, _MINE_BLOCK, _PLACE_BLOCK, _PICKUP, _DROP, _PLAYER_HURT, _PLAYER_DIED = (
+    np.int64(i) for i in range(8))
+_NONE, _ONE, _NOBODY = np.int64(0), np.int64(1), np.int64(-1)
 _DEALT, _TAKEN, _DEATHS = CUSTOM, CUSTOM + 1, CUSTOM + 8
 _STARTING = -2
 _RESTING = -1
@@ -57,7 +60,7 @@ def new_id(arrays):  # type: ignore[no-untyped-def]
 @part
 def look(space, arrays):  # type: ignore[no-untyped-def]
     """Fill ``sight``: what the crosshair meets first, a creature only if it is nearer than the block."""
-    figure, player, sight = space.figures[0], arrays.player[0], arrays.sight[0]
+    figure, player, sight = space.rows.figures[0], arrays.player[0], arrays.sight[0]
     eye = figure.sneak_eye if player.sneaking else figure.player_eye
     ox, oy, oz = player.x, player.y + eye, player.z
     level = cosine(space, player.pitch)
@@ -74,7 +77,7 @@ def look(space, arrays):  # type: ignore[no-untyped-def]
         mob = arrays.mobs[i]
         if mob.dying > 0:
             continue
-        row = space.creatures[mob.kind]
+        row = space.rows.creatures[mob.kind]
         half = row.width / 2.0
         t = hit_box(ox, oy, oz, dx, dy, dz, mob.x - half, mob.y, mob.z - half,
                     mob.x + half, mob.y + row.height, mob.z + half)
@@ -88,10 +91,12 @@ def look(space, arrays):  # type: ignore[no-untyped-def]
 
 @part
 def spawn_item(space, arrays, item, count, x, y, z, vx, vy, vz, wait):  # type: ignore[no-untyped-def]
-    """Let an item lie in the world. ``ensure_room`` has made room before the tick."""
+    """Let an item lie in the world; where there is no room left, the oldest one goes."""
     clock = arrays.clock[0]
-    if clock.n_items >= len(arrays.items):
-        return
+    if clock.n_items == len(arrays.items):
+        for i in range(1, clock.n_items):
+            arrays.items[i - 1] = arrays.items[i]
+        clock.n_items -= 1
     number = new_id(arrays)
     thing = arrays.items[clock.n_items]
     thing.id, thing.item, thing.count, thing.age, thing.wait, thing.on_ground = number, item, count, 0, wait, 0
@@ -113,7 +118,7 @@ def knock(body, strength, lift, dx, dz):  # type: ignore[no-untyped-def]
 @part
 def hurt_player(space, arrays, amount, dx, dz):  # type: ignore[no-untyped-def]
     """Take half hearts from the player and throw it along (dx, dz)."""
-    figure, player = space.figures[0], arrays.player[0]
+    figure, player = space.rows.figures[0], arrays.player[0]
     if player.dead:
         return
     dealt = amount
@@ -128,28 +133,28 @@ def hurt_player(space, arrays, amount, dx, dz):  # type: ignore[no-untyped-def]
     player.last_hurt = amount
     player.health = max(0.0, player.health - dealt)
     arrays.statistics[_TAKEN] += np.int64(math.floor(dealt * 10.0 + 0.5))
-    record(arrays, _PLAYER_HURT, 0, 0, -1, 0, dealt, player.health, player.x, player.y, player.z)
+    record(arrays, _PLAYER_HURT, _NONE, _NONE, _NOBODY, _NONE, dealt, player.health, player.x, player.y, player.z)
     if player.health <= 0.0:
         player.dead = 1
         arrays.statistics[_DEATHS] += 1
-        record(arrays, _PLAYER_DIED, 0, 0, -1, 0, 0.0, 0.0, player.x, player.y, player.z)
+        record(arrays, _PLAYER_DIED, _NONE, _NONE, _NOBODY, _NONE, 0.0, 0.0, player.x, player.y, player.z)
 
 
 @part
 def _kill(space, arrays, mob):  # type: ignore[no-untyped-def]
     mob.dying = 1
-    if space.creatures[mob.kind].alive:
+    if space.rows.creatures[mob.kind].alive:
         arrays.statistics[KILLED + mob.kind] += 1
-    record(arrays, _KILL_ENTITY, mob.id, mob.kind, mob.label, 0, 0.0, 0.0, mob.x, mob.y, mob.z)
+    record(arrays, _KILL_ENTITY, mob.id, mob.kind, mob.label, _NONE, 0.0, 0.0, mob.x, mob.y, mob.z)
 
 
 @part
 def _strike_stand(space, arrays, mob):  # type: ignore[no-untyped-def]
     # An armour stand has no health: it wobbles, and falls apart at a second hit soon after.
     tick = arrays.clock[0].tick
-    again = mob.stand_hit >= 0 and tick - mob.stand_hit <= space.figures[0].stand_hit_ticks
-    mob.stand_hit, mob.hurt = tick, np.int64(space.figures[0].stand_hit_ticks)
-    record(arrays, _DAMAGE_ENTITY, mob.id, mob.kind, mob.label, 0, 0.0, mob.health, mob.x, mob.y, mob.z)
+    again = mob.stand_hit >= 0 and tick - mob.stand_hit <= space.rows.figures[0].stand_hit_ticks
+    mob.stand_hit, mob.hurt = tick, np.int64(space.rows.figures[0].stand_hit_ticks)
+    record(arrays, _DAMAGE_ENTITY, mob.id, mob.kind, mob.label, _NONE, 0.0, mob.health, mob.x, mob.y, mob.z)
     if again:
         _kill(space, arrays, mob)
 
@@ -157,7 +162,7 @@ def _strike_stand(space, arrays, mob):  # type: ignore[no-untyped-def]
 @part
 def _hurt_mob(space, arrays, mob, amount):  # type: ignore[no-untyped-def]
     """Hit a creature; True when the hit counted."""
-    figure, player, row = space.figures[0], arrays.player[0], space.creatures[mob.kind]
+    figure, player, row = space.rows.figures[0], arrays.player[0], space.rows.creatures[mob.kind]
     if mob.invulnerable_always or mob.dying:
         return False
     if not row.alive:
@@ -180,7 +185,7 @@ def _hurt_mob(space, arrays, mob, amount):  # type: ignore[no-untyped-def]
     if mob.health < 1e-9:  # twenty blows of 1.0 are twenty half hearts, whatever the rounding
         mob.health = 0.0
     arrays.statistics[_DEALT] += np.int64(math.floor(dealt * 10.0 + 0.5))
-    record(arrays, _DAMAGE_ENTITY, mob.id, mob.kind, mob.label, 0, dealt, mob.health, mob.x, mob.y, mob.z)
+    record(arrays, _DAMAGE_ENTITY, mob.id, mob.kind, mob.label, _NONE, dealt, mob.health, mob.x, mob.y, mob.z)
     if mob.health == 0.0:
         _kill(space, arrays, mob)
     elif row.panic and mob.ai:
@@ -192,8 +197,8 @@ def _hurt_mob(space, arrays, mob, amount):  # type: ignore[no-untyped-def]
 @part
 def _strike(space, arrays, mob):  # type: ignore[no-untyped-def]
     """A blow with what the hand holds; weak while the arm recovers."""
-    figure, player = space.figures[0], arrays.player[0]
-    item = space.items[player.in_hand]
+    figure, player = space.rows.figures[0], arrays.player[0]
+    item = space.rows.items[player.in_hand]
     strength = min(1.0, (player.recharge + 0.5) / item.recharge)
     player.recharge = 0
     floor = figure.strength_floor
@@ -225,17 +230,17 @@ def _stop_digging(player):  # type: ignore[no-untyped-def]
 
 @part
 def _break(space, arrays, block, harvest):  # type: ignore[no-untyped-def]
-    player, clock, figure = arrays.player[0], arrays.clock[0], space.figures[0]
+    player, clock, figure = arrays.player[0], arrays.clock[0], space.rows.figures[0]
     x, y, z = player.dig_x, player.dig_y, player.dig_z
-    set_block(space, x, y, z, 0)
+    set_block(space, x, y, z, _NONE)
     arrays.statistics[MINED + block] += 1
-    record(arrays, _MINE_BLOCK, 0, block, -1, 0, 0.0, 0.0, x, y, z)
-    drop = space.blocks[block].drop
+    record(arrays, _MINE_BLOCK, _NONE, block, _NOBODY, _NONE, 0.0, 0.0, float(x), float(y), float(z))
+    drop = space.rows.blocks[block].drop
     if clock.tile_drops and harvest and drop >= 0:
         a, b, c = draw(clock), draw(clock), draw(clock)
         u, w = draw(clock), draw(clock)
         spread = figure.item_scatter
-        spawn_item(space, arrays, drop, 1, x + 0.25 + 0.5 * a, y + 0.25 + 0.5 * b, z + 0.25 + 0.5 * c,
+        spawn_item(space, arrays, drop, _ONE, x + 0.25 + 0.5 * a, y + 0.25 + 0.5 * b, z + 0.25 + 0.5 * c,
                    spread * (2.0 * u - 1.0), figure.item_pop, spread * (2.0 * w - 1.0), np.int64(figure.item_delay))
     _stop_digging(player)
     player.dig_wait = np.int64(figure.dig_delay)
@@ -244,7 +249,7 @@ def _break(space, arrays, block, harvest):  # type: ignore[no-untyped-def]
 @part
 def _dig(space, arrays, pressed):  # type: ignore[no-untyped-def]
     """One tick of breaking the block under the crosshair."""
-    player, sight, figure = arrays.player[0], arrays.sight[0], space.figures[0]
+    player, sight, figure = arrays.player[0], arrays.sight[0], space.rows.figures[0]
     if player.dig_wait > 0 and not pressed:
         player.dig_wait -= 1
         return
@@ -256,7 +261,7 @@ def _dig(space, arrays, pressed):  # type: ignore[no-untyped-def]
         if not pressed:  # with the button held, taking up a new block costs a tick
             return
     block = block_at(space, player.dig_x, player.dig_y, player.dig_z)
-    row, item = space.blocks[block], space.items[player.in_hand]
+    row, item = space.rows.blocks[block], space.rows.items[player.in_hand]
     if row.hardness < 0.0 or not _stored(space, player.dig_x, player.dig_y, player.dig_z):
         return
     fitting = row.tool != 0 and item.tool == row.tool
@@ -265,7 +270,7 @@ def _dig(space, arrays, pressed):  # type: ignore[no-untyped-def]
     eye = block_at(space, math.floor(player.x), math.floor(player.y + player.eye), math.floor(player.z))
     if not player.on_ground:
         speed *= figure.airborne_dig_factor
-    if space.blocks[eye].liquid:
+    if space.rows.blocks[eye].liquid:
         speed *= figure.airborne_dig_factor
     player.dig += speed / max(row.hardness, 1e-3) / (figure.dig_divisor if harvest else figure.dig_divisor_wrong_tool)
     if player.dig >= 1.0 - 1e-9:  # sixty sixtieths are one, whatever the rounding
@@ -280,7 +285,7 @@ def _swing(player):  # type: ignore[no-untyped-def]
 
 @part
 def _attack(space, arrays, held):  # type: ignore[no-untyped-def]
-    player, sight, figure = arrays.player[0], arrays.sight[0], space.figures[0]
+    player, sight, figure = arrays.player[0], arrays.sight[0], space.rows.figures[0]
     pressed = held and not player.attack_held
     player.attack_held = held
     player.miss_wait = player.miss_wait - 1 if held and player.miss_wait > 0 else 0
@@ -300,7 +305,7 @@ def _attack(space, arrays, held):  # type: ignore[no-untyped-def]
 @part
 def _free_for(space, arrays, x, y, z):  # type: ignore[no-untyped-def]
     """Whether a solid block at a cell would stand in nobody's body."""
-    figure, player = space.figures[0], arrays.player[0]
+    figure, player = space.rows.figures[0], arrays.player[0]
     half = figure.player_width / 2.0
     height = figure.sneak_height if player.sneaking else figure.player_height
     if (player.x - half < x + 1 and player.x + half > x and player.y < y + 1 and player.y + height > y
@@ -308,7 +313,7 @@ def _free_for(space, arrays, x, y, z):  # type: ignore[no-untyped-def]
         return False
     for i in range(arrays.clock[0].n_mobs):
         mob = arrays.mobs[i]
-        row = space.creatures[mob.kind]
+        row = space.rows.creatures[mob.kind]
         side = row.width / 2.0
         if (mob.x - side < x + 1 and mob.x + side > x and mob.y < y + 1 and mob.y + row.height > y
                 and mob.z - side < z + 1 and mob.z + side > z):
@@ -320,7 +325,7 @@ def _free_for(space, arrays, x, y, z):  # type: ignore[no-untyped-def]
 def _place(space, arrays):  # type: ignore[no-untyped-def]
     player, sight = arrays.player[0], arrays.sight[0]
     slot = player.selected
-    block = space.items[arrays.bag[slot, 0]].block
+    block = space.rows.items[arrays.bag[slot, 0]].block
     if arrays.bag[slot, 1] <= 0 or block < 0:
         return
     step = 1 if sight.face % 2 else -1
@@ -331,8 +336,8 @@ def _place(space, arrays):  # type: ignore[no-untyped-def]
         y += step
     else:
         z += step
-    taken = space.blocks[block_at(space, x, y, z)].target != 0
-    if taken or (space.blocks[block].solid and not _free_for(space, arrays, x, y, z)):
+    taken = space.rows.blocks[block_at(space, x, y, z)].target != 0
+    if taken or (space.rows.blocks[block].solid and not _free_for(space, arrays, x, y, z)):
         return
     if not set_block(space, x, y, z, block):
         return
@@ -341,7 +346,7 @@ def _place(space, arrays):  # type: ignore[no-untyped-def]
     if arrays.bag[slot, 1] == 0:
         arrays.bag[slot, 0] = 0
     _swing(player)
-    record(arrays, _PLACE_BLOCK, 0, block, -1, 0, 0.0, 0.0, x, y, z)
+    record(arrays, _PLACE_BLOCK, _NONE, block, _NOBODY, _NONE, 0.0, 0.0, float(x), float(y), float(z))
 
 
 @part
@@ -353,14 +358,14 @@ def _use(space, arrays, held):  # type: ignore[no-untyped-def]
     player.use_held = held
     if not pressed and not (held and player.use_wait == 0):
         return
-    player.use_wait = np.int64(space.figures[0].use_delay)
-    if sight.kind == 1 and sight.reachable and (player.sneaking or not space.blocks[sight.what].opens):
+    player.use_wait = np.int64(space.rows.figures[0].use_delay)
+    if sight.kind == 1 and sight.reachable and (player.sneaking or not space.rows.blocks[sight.what].opens):
         _place(space, arrays)
 
 
 @part
 def _drop(space, arrays):  # type: ignore[no-untyped-def]
-    player, clock, figure = arrays.player[0], arrays.clock[0], space.figures[0]
+    player, clock, figure = arrays.player[0], arrays.clock[0], space.rows.figures[0]
     slot = player.selected
     if arrays.bag[slot, 1] <= 0:
         return
@@ -369,11 +374,12 @@ def _drop(space, arrays):  # type: ignore[no-untyped-def]
     if arrays.bag[slot, 1] == 0:
         arrays.bag[slot, 0] = 0
     level = cosine(space, player.pitch) * figure.item_throw
-    spawn_item(space, arrays, item, 1, player.x, player.y + player.eye - 0.3, player.z,
+    spawn_item(space, arrays, item, _ONE, player.x, player.y + player.eye - 0.3, player.z,
                -sine(space, player.yaw) * level, -sine(space, player.pitch) * figure.item_throw + 0.1,
                cosine(space, player.yaw) * level, np.int64(figure.item_delay_thrown))
     arrays.statistics[DROPPED + item] += 1
-    record(arrays, _DROP, arrays.items[clock.n_items - 1].id, item, -1, 1, 0.0, 0.0, player.x, player.y, player.z)
+    record(arrays, _DROP, arrays.items[clock.n_items - 1].id, item, _NOBODY, _ONE, 0.0, 0.0, player.x, player.y,
+           player.z)
 
 
 @part
@@ -398,7 +404,7 @@ def _pick(arrays):  # type: ignore[no-untyped-def]
 def take(space, arrays, item, count):  # type: ignore[no-untyped-def]
     """Put items into the bag, onto stacks first; how many found room."""
     left = count
-    stack = space.items[item].stack
+    stack = space.rows.items[item].stack
     for turn in range(2):
         for slot in range(len(arrays.bag)):
             empty = arrays.bag[slot, 1] == 0
@@ -412,7 +418,7 @@ def take(space, arrays, item, count):  # type: ignore[no-untyped-def]
     if taken > 0:
         arrays.statistics[PICKED + item] += taken
         player = arrays.player[0]
-        record(arrays, _PICKUP, 0, item, -1, taken, 0.0, 0.0, player.x, player.y, player.z)
+        record(arrays, _PICKUP, _NONE, item, _NOBODY, taken, 0.0, 0.0, player.x, player.y, player.z)
     return taken
 
 
@@ -438,5 +444,5 @@ def use_hands(space, arrays, act):  # type: ignore[no-untyped-def]
     if player.swing == _STARTING:
         player.swing = 0
     elif player.swing >= 0:
-        player.swing = player.swing + 1 if player.swing < space.figures[0].swing_ticks - 1 else _RESTING
+        player.swing = player.swing + 1 if player.swing < space.rows.figures[0].swing_ticks - 1 else _RESTING
     player.recharge += 1

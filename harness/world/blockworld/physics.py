@@ -6,17 +6,28 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-__all__ = ["block_at", "clip", "cosine", "draw", "fits", "hit_box", "move", "part", "ray", "set_block", "sine", "solid",
-           "touches_water"]
+__all__ = [
+    "block_at", "clip", "cosine", "draw", "fits", "hit_box", "kernel", "move", "part", "ray", "set_block", "sine",
+    "solid", "touches_water",
+]
 
-part = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
-"""A compiled function that only compiled functions call: without the wrappers, the kernels compile in half the time."""
+_BARE: dict[str, Any] = {"no_cfunc_wrapper": True, "error_model": "numpy"}
+
+_INNER: dict[str, Any] = {**_BARE, "no_cpython_wrapper": True}
+
+part: Any = njit(**_INNER)
+"""Decorates a compiled function that only compiled functions call: without wrappers, they compile in half the time."""
+
+kernel: Any = njit(cache=True, nogil=True, **_BARE)
+"""Decorates a compiled function that Python calls; kept on disk, and run without the interpreter's lock."""
 
 _EDGE = 1e-7
+_X, _Y, _Z = np.int64(0), np.int64(1), np.int64(2)  # typed: a literal would compile the callee once per value
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -53,19 +64,19 @@ def set_block(space, x, y, z, block):  # type: ignore[no-untyped-def]
 @part
 def solid(space, x, y, z):  # type: ignore[no-untyped-def]
     """Whether bodies collide with a cell."""
-    return space.blocks[block_at(space, x, y, z)].solid != 0
+    return space.rows.blocks[block_at(space, x, y, z)].solid != 0
 
 
 @part
 def sine(space, degrees):  # type: ignore[no-untyped-def]
     """Sine from the table: the same bits on every machine."""
-    return space.sine[np.int64(math.floor(degrees * (65536.0 / 360.0))) & 65535]
+    return space.rows.sine[np.int64(math.floor(degrees * (65536.0 / 360.0))) & 65535]
 
 
 @part
 def cosine(space, degrees):  # type: ignore[no-untyped-def]
     """Cosine from the table."""
-    return space.sine[np.int64(math.floor(degrees * (65536.0 / 360.0) + 16384.0)) & 65535]
+    return space.rows.sine[np.int64(math.floor(degrees * (65536.0 / 360.0) + 16384.0)) & 65535]
 
 
 @part
@@ -98,7 +109,7 @@ def touches_water(space, x, y, z, width, height):  # type: ignore[no-untyped-def
     for cy in range(math.floor(y + 0.001), math.ceil(y + height - 0.001)):
         for cz in range(math.floor(z - half), math.ceil(z + half)):
             for cx in range(math.floor(x - half), math.ceil(x + half)):
-                if space.blocks[block_at(space, cx, cy, cz)].liquid != 0:
+                if space.rows.blocks[block_at(space, cx, cy, cz)].liquid != 0:
                     return True
     return False
 
@@ -140,16 +151,16 @@ def move(space, x, y, z, width, height, dx, dy, dz):  # type: ignore[no-untyped-
         The new x, y, z, and for each axis whether something was in the way.
     """
     half = width / 2.0
-    gone_y = clip(space, 1, y, y + height, x - half, x + half, z - half, z + half, dy)
+    gone_y = clip(space, _Y, y, y + height, x - half, x + half, z - half, z + half, dy)
     y += gone_y
     z_first = abs(dx) < abs(dz)
     gone_x, gone_z = dx, dz
     for turn in range(2):
         if (turn == 0) == z_first:
-            gone_z = clip(space, 2, z - half, z + half, x - half, x + half, y, y + height, dz)
+            gone_z = clip(space, _Z, z - half, z + half, x - half, x + half, y, y + height, dz)
             z += gone_z
         else:
-            gone_x = clip(space, 0, x - half, x + half, y, y + height, z - half, z + half, dx)
+            gone_x = clip(space, _X, x - half, x + half, y, y + height, z - half, z + half, dx)
             x += gone_x
     return x, y, z, gone_x != dx, gone_y != dy, gone_z != dz
 
@@ -192,7 +203,7 @@ def ray(space, ox, oy, oz, dx, dy, dz, reach):  # type: ignore[no-untyped-def]
     tz = (z + 1 - oz if dz > 0 else oz - z) * wz if dz != 0.0 else 1e30
     distance, face = 0.0, 3
     while distance <= reach:
-        if space.blocks[block_at(space, x, y, z)].target != 0:
+        if space.rows.blocks[block_at(space, x, y, z)].target != 0:
             return distance, x, y, z, face
         if tx <= ty and tx <= tz:
             distance, x, tx = tx, x + sx, tx + wx

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from harness.world.blockworld.creatures import lie, live
 from harness.world.blockworld.hands import hurt_player, look, use_hands
-from harness.world.blockworld.physics import cosine, fits, move, part, sine, touches_water
-from harness.world.blockworld.state import CUSTOM
+from harness.world.blockworld.physics import cosine, fits, kernel, move, part, sine, touches_water
+from harness.world.blockworld.state import CUSTOM, Space
 from harness.world.blockworld.view import (
     E_AGE,
     E_COLOUR,
@@ -45,7 +44,7 @@ def _turn(player, act):  # type: ignore[no-untyped-def]
 
 @part
 def _crouch(space, player, act):  # type: ignore[no-untyped-def]
-    figure = space.figures[0]
+    figure = space.rows.figures[0]
     roof = not fits(space, player.x, player.y, player.z, figure.player_width, figure.player_height)
     crawl = roof and fits(space, player.x, player.y, player.z, figure.player_width, figure.sneak_height)
     player.sneaking = 1 if act.sneak or crawl else 0
@@ -61,7 +60,7 @@ def _sprint(player, act, forward):  # type: ignore[no-untyped-def]
 
 @part
 def _jump(space, arrays, act):  # type: ignore[no-untyped-def]
-    figure, player = space.figures[0], arrays.player[0]
+    figure, player = space.rows.figures[0], arrays.player[0]
     player.jump_wait = max(0, player.jump_wait - 1)
     if not act.jump:
         player.jump_wait = 0
@@ -80,7 +79,7 @@ def _jump(space, arrays, act):  # type: ignore[no-untyped-def]
 @part
 def _accelerate(space, player, forward, left):  # type: ignore[no-untyped-def]
     """Add this tick's push and return the friction that acts after the move."""
-    figure = space.figures[0]
+    figure = space.rows.figures[0]
     friction = figure.air_friction
     if player.in_water:
         push, friction = figure.water_acceleration, figure.water_drag
@@ -102,7 +101,7 @@ def _accelerate(space, player, forward, left):  # type: ignore[no-untyped-def]
 @part
 def _hold_edge(space, player, dx, dz):  # type: ignore[no-untyped-def]
     """Shorten a sneaking step so that the feet stay over ground."""
-    figure = space.figures[0]
+    figure = space.rows.figures[0]
     width, height, down, probe = figure.player_width, figure.sneak_height, figure.step_height, figure.sneak_probe
     y = player.y - down
     while dx != 0.0 and fits(space, player.x + dx, y, player.z, width, height):
@@ -134,7 +133,7 @@ def _count_way(arrays, gone):  # type: ignore[no-untyped-def]
 def _land(space, arrays, moved_down):  # type: ignore[no-untyped-def]
     player = arrays.player[0]
     if player.on_ground or player.in_water:
-        damage = math.ceil(player.fall - space.figures[0].safe_fall)
+        damage = float(math.ceil(player.fall - space.rows.figures[0].safe_fall))
         if arrays.clock[0].fall_damage and damage > 0.0 and not player.in_water:
             hurt_player(space, arrays, damage, 0.0, 0.0)
         player.fall = 0.0
@@ -145,7 +144,7 @@ def _land(space, arrays, moved_down):  # type: ignore[no-untyped-def]
 @part
 def _travel(space, arrays, act):  # type: ignore[no-untyped-def]
     """Feet: sneak, sprint, jump, push, slide, fall."""
-    figure, player = space.figures[0], arrays.player[0]
+    figure, player = space.rows.figures[0], arrays.player[0]
     width = figure.player_width
     _crouch(space, player, act)
     height = figure.sneak_height if player.sneaking else figure.player_height
@@ -198,7 +197,7 @@ def _rest(figure, body):  # type: ignore[no-untyped-def]
 
 @part
 def _heal(space, arrays):  # type: ignore[no-untyped-def]
-    figure, player = space.figures[0], arrays.player[0]
+    figure, player = space.rows.figures[0], arrays.player[0]
     player.hurt = max(0, player.hurt - 1)
     player.invulnerable = max(0, player.invulnerable - 1)
     if not arrays.clock[0].regeneration or player.dead or player.health >= figure.player_health:
@@ -222,16 +221,20 @@ def _screen(player, act):  # type: ignore[no-untyped-def]
     return before != 0 or player.gui != 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
-def tick(space, arrays, action, idle):  # type: ignore[no-untyped-def]
+@kernel
+def tick(voxels, dirty, bounds, rows, state, action, idle):  # type: ignore[no-untyped-def]
     """One twentieth of a second.
 
     Args:
-        space: Blocks and tables (``Space``); blocks change in place.
-        arrays: Everything that moves (``Arrays``); changed in place. ``ensure_room`` was called before.
+        voxels: uint8 [Y, Z, X], the blocks; changed in place.
+        dirty: bool [Z/16, X/16], meshes to renew; changed in place.
+        bounds: int64 [5], see ``Space``.
+        rows: ``ROWS`` [1], the tables.
+        state: ``STATE`` [1], everything that moves; changed in place.
         action: ``ACTION`` [1].
         idle: ``ACTION`` [1], all zero: what a dead player, or one with the inventory open, does.
     """
+    space, arrays = Space(voxels, dirty, bounds, rows[0]), state[0]
     player, clock = arrays.player[0], arrays.clock[0]
     clock.n_events = 0
     clock.tick += 1
@@ -239,46 +242,50 @@ def tick(space, arrays, action, idle):  # type: ignore[no-untyped-def]
     busy = _screen(player, action[0])
     act = idle[0] if busy or player.dead else action[0]
     _turn(player, act)
-    _rest(space.figures[0], player)
+    _rest(space.rows.figures[0], player)
     use_hands(space, arrays, act)
     _travel(space, arrays, act)
     _heal(space, arrays)
     live(space, arrays)
     lie(space, arrays)
     if clock.daylight:
-        clock.time = (clock.time + 1) % np.int64(space.figures[0].day_length)
+        clock.time = (clock.time + 1) % np.int64(space.rows.figures[0].day_length)
     look(space, arrays)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
-def glance(space, arrays):  # type: ignore[no-untyped-def]
+@kernel
+def glance(voxels, dirty, bounds, rows, state):  # type: ignore[no-untyped-def]
     """Look again without letting time pass: after a command changed something."""
-    look(space, arrays)
+    look(Space(voxels, dirty, bounds, rows[0]), state[0])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
-def show(space, arrays, item_looks, rows):  # type: ignore[no-untyped-def]
+@kernel
+def show(rows, state, item_looks, out):  # type: ignore[no-untyped-def]
     """Write one row per creature and item for the renderer (columns of ``view.py``); the number of rows.
 
     Args:
+        rows: ``ROWS`` [1].
+        state: ``STATE`` [1], only read.
         item_looks: int64 [items], the renderer's number for each item.
-        rows: float64 [>= creatures + items, ENTITY_COLUMNS], overwritten.
+        out: float64 [>= creatures + items, ENTITY_COLUMNS], overwritten.
     """
-    clock, figure = arrays.clock[0], space.figures[0]
+    tables, arrays = rows[0], state[0]
+    clock, figure = arrays.clock[0], tables.figures[0]
     n = 0
     for i in range(clock.n_mobs):
-        mob, row = arrays.mobs[i], rows[n]
+        mob, row = arrays.mobs[i], out[n]
         row[E_KIND], row[E_ID] = mob.kind, mob.id
         row[E_X], row[E_Y], row[E_Z] = mob.x, mob.y, mob.z
         row[E_YAW], row[E_HEAD_YAW], row[E_HEAD_PITCH] = mob.yaw, mob.head_yaw, mob.head_pitch
-        row[E_SWING] = 1.4 * mob.stride * sine(space, mob.phase * 38.17)
+        angle = np.int64(mob.phase * (38.17 * 65536.0 / 360.0)) & 65535
+        row[E_SWING] = 1.4 * mob.stride * tables.sine[angle]
         row[E_HURT] = mob.hurt / figure.flash_ticks
         if mob.dying > 0:
             row[E_HURT] = 10.0 + min(1.0, math.sqrt((mob.dying - 1.0) / figure.death_ticks * 1.6))
         row[E_VARIANT], row[E_COLOUR], row[E_AGE] = mob.variant, mob.colour, mob.age
         n += 1
     for i in range(clock.n_items):
-        thing, row = arrays.items[i], rows[n]
+        thing, row = arrays.items[i], out[n]
         row[:] = 0.0
         row[E_KIND], row[E_ID], row[E_AGE] = DROPPED_ITEM, thing.id, thing.age
         row[E_X], row[E_Y], row[E_Z] = thing.x, thing.y, thing.z

@@ -20,11 +20,11 @@ from harness.world.blockworld.state import (
     ACTION_KEYS,
     BAG,
     EVENT_KINDS,
+    MAX_ITEMS,
+    MAX_MOBS,
     MOB,
     PLAYER,
     empty_arrays,
-    ensure_room,
-    space_of,
     statistic_names,
 )
 from harness.world.blockworld.tables import tables
@@ -38,8 +38,13 @@ _REACH = 32   # stored at least so far from where the player starts
 _MARGIN = 8   # and so far around everything that is built
 _DEPTH, _HEIGHT, _HEADROOM = 8, 24, 8
 _LARGEST = 512
-_Player = namedtuple("_Player", PLAYER.names or ())
-_Mob = namedtuple("_Mob", MOB.names or ())
+
+
+def _row_type(name: str, layout: np.dtype[np.void]) -> Any:
+    return namedtuple(name, layout.names or ())
+
+
+_PLAYER, _MOB = _row_type("PlayerRow", PLAYER), _row_type("MobRow", MOB)
 _SETTLING = -0.0784  # the fall of a body at rest on the ground: its first tick then counts as standing
 _RULES = {
     "doDaylightCycle": "daylight", "doMobLoot": "loot", "doTileDrops": "tile_drops", "fallDamage": "fall_damage",
@@ -75,12 +80,12 @@ class Simulation:
         self.biome, self.weather, self.difficulty = setup.biome, setup.weather, setup.difficulty
         self.rules: dict[str, bool | int] = {}
         self.labels: list[tuple[str, ...]] = []
-        self.arrays = empty_arrays(len(setup.entities) + 8)
+        self.arrays = empty_arrays()
         self.attach(_empty_grid(setup))
         self._names = statistic_names(self.tables)
         self._item_looks = _item_looks()
         self._action, self._idle = np.zeros(1, ACTION), np.zeros(1, ACTION)
-        self._rows = np.zeros((16, ENTITY_COLUMNS))
+        self._rows = np.zeros((MAX_MOBS + MAX_ITEMS, ENTITY_COLUMNS))
         self._seen: dict[int, tuple[tuple[bytes, bool], EntityState]] = {}
         self._carried: tuple[bytes, tuple[tuple[str, int] | None, ...]] = (b"", ())
         self.arrays.clock["rng_key"] = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
@@ -98,7 +103,8 @@ class Simulation:
     def attach(self, grid: Grid) -> None:
         """Let another grid take the place of the old one."""
         self.grid = grid
-        self.space = space_of(grid, self.tables)
+        bounds = np.array([*grid.origin, grid.ground, grid.ground_y], dtype=np.int64)
+        self._space = grid.voxels, grid.dirty, bounds, self.tables.rows
 
     def adopt(self, grid: Grid) -> None:
         """Move the blocks into an older grid of the same extent, whose mesh then needs little work."""
@@ -130,12 +136,11 @@ class Simulation:
     def advance(self, row: Any) -> None:
         """One twentieth of a second under a row of ``ACTION``."""
         self._action[0] = row
-        self.arrays = ensure_room(self.arrays)
-        tick(self.space, self.arrays, self._action, self._idle)
+        tick(*self._space, self.arrays.state, self._action, self._idle)
 
     def look(self) -> None:
         """Aim again after a command changed something, without letting time pass."""
-        glance(self.space, self.arrays)
+        glance(*self._space, self.arrays.state)
 
     # ---- edits: what a setup or a command can do
 
@@ -177,7 +182,8 @@ class Simulation:
     def summon(self, entity: EntitySetup, tags: tuple[str, ...] = ()) -> int:
         """Let a creature appear; its segmentation number."""
         kind = catalogue().creature(entity.type)
-        self.arrays = ensure_room(self.arrays, mobs=1)
+        if int(self.arrays.clock["n_mobs"][0]) == MAX_MOBS:
+            raise WorldError(f"a world holds at most {MAX_MOBS} creatures", hint="leave some out")
         variant, colour = _variant(entity), _colour(entity.colour)
         clock = self.arrays.clock[0]
         number = int(clock["next_id"])
@@ -237,7 +243,7 @@ class Simulation:
     def give(self, item: str, count: int) -> None:
         """Add items to the bag as far as there is room; nothing is counted as picked up."""
         number = self.tables.item_ids[catalogue().item(item).name]
-        stack = int(self.tables.items["stack"][number])
+        stack = int(self.tables.rows["items"]["stack"][0, number])
         for empty in (False, True):
             for slot in range(BAG):
                 held, n = (int(v) for v in self.arrays.bag[slot])
@@ -253,7 +259,7 @@ class Simulation:
         player["vx"], player["vy"], player["vz"] = 0.0, _SETTLING, 0.0
         player["fall"] = 0.0
         below = self.grid.get(math.floor(position[0]), math.floor(position[1] - 1e-3), math.floor(position[2]))
-        player["on_ground"] = bool(self.tables.blocks["solid"][below])
+        player["on_ground"] = bool(self.tables.rows["blocks"]["solid"][0, below])
         if yaw is not None:
             player["yaw"] = (yaw + 180.0) % 360.0 - 180.0
         if pitch is not None:
@@ -283,10 +289,7 @@ class Simulation:
     def view(self) -> View:
         """What the renderer needs for a picture of this moment."""
         p, clock = self.player(), self.arrays.clock[0]
-        n = int(clock["n_mobs"]) + int(clock["n_items"])
-        if n > len(self._rows):
-            self._rows = np.zeros((2 * n, ENTITY_COLUMNS))
-        n = show(self.space, self.arrays, self._item_looks, self._rows)
+        n = show(self.tables.rows, self.arrays.state, self._item_looks, self._rows)
         stage = int(p.dig * 10.0) - 1
         hotbar = self._hotbar()
         held = hotbar[p.selected]
@@ -300,7 +303,7 @@ class Simulation:
 
     def player(self) -> Any:
         """The player's row as a named tuple of Python numbers."""
-        return _Player._make(self.arrays.player[0].item())
+        return _PLAYER._make(self.arrays.player[0].item())
 
     def _hotbar(self) -> tuple[tuple[str, int] | None, ...]:
         bag = self.arrays.bag[:9]
@@ -373,7 +376,7 @@ class Simulation:
         return tuple(found)
 
     def _creature(self, row: Any) -> EntityState:
-        m = _Mob._make(row.item())
+        m = _MOB._make(row.item())
         name = self.tables.creature_names[m.kind]
         width, height = catalogue().creature(name).box
         half = width / 2.0

@@ -97,8 +97,7 @@ def thaw(simulation: Simulation, data: bytes) -> None:
     shape = tuple(header["voxels"])
     counts = [1, 1, header["n_mobs"], header["n_items"], BAG * 2, STATISTICS, header["n_events"],
               int(np.prod(shape))]
-    arrays = empty_arrays(max(len(simulation.arrays.mobs), header["n_mobs"]),
-                          max(len(simulation.arrays.items), header["n_items"] + header["n_mobs"] + 8))
+    arrays = empty_arrays()
     kinds = [PLAYER, CLOCK, MOB, ITEM, np.dtype(np.int64), np.dtype(np.int64), arrays.events.dtype, np.dtype(np.uint8)]
     wanted = sum(kind.itemsize * n for kind, n in zip(kinds, counts, strict=True))
     if wanted > _LARGEST:

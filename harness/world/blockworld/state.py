@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.world.blockworld.grid import Grid
-from harness.world.blockworld.tables import Tables, tables
+from harness.world.blockworld.tables import Tables
 
 __all__ = [
     "ACTION", "ACTION_KEYS", "BAG", "CLOCK", "CUSTOM", "DROPPED", "EVENT", "EVENT_KINDS", "FIRST_ENTITY", "ITEM",
-    "KILLED", "MINED", "MOB", "PICKED", "PLAYER", "SIGHT", "STATISTICS", "USED", "Arrays", "Space", "empty_arrays",
-    "ensure_room", "space_of", "statistic_names",
+    "KILLED", "MAX_ITEMS", "MAX_MOBS", "MINED", "MOB", "PICKED", "PLAYER", "SIGHT", "STATE", "STATISTICS", "USED",
+    "Arrays", "Space", "empty_arrays", "statistic_names",
 ]
 
 
@@ -27,21 +26,22 @@ PLAYER = _layout(
     "swing attack_held use_held use_wait dig_on dig_x dig_y dig_z dig_wait selected in_hand gui "
     "drop_held pick_held inventory_held jump_held regeneration",
 )
-"""The player: feet, velocity (blocks a tick), degrees, half hearts; counters in ticks. ``swing`` -1 at rest, else 0..5."""
+"""The player: feet, blocks a tick, degrees, half hearts; counters in ticks. ``swing`` -1 at rest, else 0..5."""
 
 MOB = _layout(
     "x y z vx vy vz yaw head_yaw head_pitch health last_hurt phase stride goal_x goal_z",
     "id kind label ai gravity invulnerable_always on_ground invulnerable hurt dying mode wait bite_wait "
     "variant colour age stand_hit bumped",
 )
-"""A creature. ``mode``: 0 idle, 1 strolling, 2 fleeing, 3 glancing at the player, 4 chasing; ``wait`` its ticks left."""
+"""A creature. ``mode``: 0 idle, 1 strolling, 2 fleeing, 3 glancing, 4 chasing; ``wait`` its ticks left."""
 
 ITEM = _layout("x y z vx vy vz", "id item count age wait on_ground")
 """Something dropped; ``wait`` ticks before it can be picked up."""
 
 CLOCK = np.dtype([
-    *((name, "i8") for name in
-      "tick time daylight loot tile_drops fall_damage regeneration peaceful next_id n_mobs n_items n_events".split()),
+    *((name, "i8") for name in (
+        "tick", "time", "daylight", "loot", "tile_drops", "fall_damage", "regeneration", "peaceful", "next_id",
+        "n_mobs", "n_items", "n_events")),
     ("rng_key", "u8"), ("rng_count", "u8"),
 ])
 """Time, rules, counts, and the counter-based random stream."""
@@ -56,8 +56,8 @@ EVENT_KINDS = (
 SIGHT = _layout("distance x y z", "kind what cell_x cell_y cell_z face index reachable")
 """What the crosshair meets: ``kind`` 0 nothing, 1 block, 2 creature (row ``index`` of the creatures)."""
 
-ACTION_KEYS = ("forward", "back", "left", "right", "jump", "sneak", "sprint", "attack", "use", "drop", "inventory", "ESC",
-               "pickItem")
+ACTION_KEYS = ("forward", "back", "left", "right", "jump", "sneak", "sprint", "attack", "use", "drop", "inventory",
+               "ESC", "pickItem")
 """The buttons that do something here, in the order of ``ACTION``; ``swapHands`` does nothing: there is one hand."""
 
 ACTION = np.dtype([("pitch", "f8"), ("yaw", "f8"), *((name, "i8") for name in (*ACTION_KEYS, "hotbar"))])
@@ -66,6 +66,9 @@ ACTION = np.dtype([("pitch", "f8"), ("yaw", "f8"), *((name, "i8") for name in (*
 FIRST_ENTITY = 1000
 BAG = 36
 """Slots a player carries; the first nine are the hotbar."""
+
+MAX_MOBS, MAX_ITEMS, MAX_EVENTS = 128, 256, 1024
+"""Room in a world; of more items than this the oldest go."""
 
 MINED, KILLED, PICKED, DROPPED, USED, CUSTOM = 0, 256, 288, 800, 1312, 1824
 _CUSTOM_NAMES = (
@@ -76,25 +79,31 @@ STATISTICS = CUSTOM + len(_CUSTOM_NAMES)
 """Number of counters; the offsets above say where each family starts."""
 
 
-class Space(NamedTuple):
-    """The blocks and the tables, as compiled code takes them.
+STATE = np.dtype([
+    ("player", PLAYER, (1,)), ("clock", CLOCK, (1,)), ("mobs", MOB, (MAX_MOBS,)), ("items", ITEM, (MAX_ITEMS,)),
+    ("bag", "i8", (BAG, 2)), ("statistics", "i8", (STATISTICS,)), ("events", EVENT, (MAX_EVENTS,)),
+    ("sight", SIGHT, (1,)),
+])
+"""All that moves, in one record, which compiled functions pass on as a pointer. ``bag``: item numbers, counts."""
 
-    ``bounds`` is int64 [5]: the origin x, y, z, the ground block outside, and the height of its top layer.
+
+class Space(NamedTuple):
+    """The blocks and the tables, as compiled functions pass them on.
+
+    ``bounds`` is int64 [5]: the origin x, y, z, the ground block outside, and the height of its top layer. ``rows`` is
+    one ``ROWS`` record.
     """
 
     voxels: npt.NDArray[np.uint8]
     dirty: npt.NDArray[np.bool_]
     bounds: npt.NDArray[np.int64]
-    blocks: npt.NDArray[np.void]
-    items: npt.NDArray[np.void]
-    creatures: npt.NDArray[np.void]
-    sine: npt.NDArray[np.float64]
-    figures: npt.NDArray[np.void]
+    rows: Any
 
 
 class Arrays(NamedTuple):
-    """All that moves. ``bag`` is int64 [36, 2]: item number and count (0 for an empty slot)."""
+    """A ``STATE`` [1] and views of its parts."""
 
+    state: npt.NDArray[np.void]
     player: npt.NDArray[np.void]
     clock: npt.NDArray[np.void]
     mobs: npt.NDArray[np.void]
@@ -105,41 +114,13 @@ class Arrays(NamedTuple):
     sight: npt.NDArray[np.void]
 
 
-def space_of(grid: Grid, rows: Tables | None = None) -> Space:
-    """The grid's own arrays, not copies, with the tables."""
-    rows = rows or tables()
-    bounds = np.array([*grid.origin, grid.ground, grid.ground_y], dtype=np.int64)
-    return Space(grid.voxels, grid.dirty, bounds, rows.blocks, rows.items, rows.creatures, rows.sine,
-                 np.array([rows.figures], dtype=rows.figures.dtype))
-
-
-def empty_arrays(n_mobs: int = 16, n_items: int = 32) -> Arrays:
-    """Room for some creatures and items; nothing in it yet."""
-    arrays = Arrays(
-        np.zeros(1, PLAYER), np.zeros(1, CLOCK), np.zeros(n_mobs, MOB), np.zeros(n_items, ITEM),
-        np.zeros((BAG, 2), np.int64), np.zeros(STATISTICS, np.int64), np.zeros(64 + 4 * n_mobs + n_items, EVENT),
-        np.zeros(1, SIGHT))
+def empty_arrays() -> Arrays:
+    """Nobody anywhere."""
+    state = np.zeros(1, STATE)
+    arrays = Arrays(state, *(state[name][0] for name in STATE.names or ()))
     arrays.player["swing"] = -1
     arrays.clock["next_id"] = FIRST_ENTITY
     return arrays
-
-
-def ensure_room(arrays: Arrays, mobs: int = 0, items: int = 0) -> Arrays:
-    """The same arrays, or larger copies, with room for so many more creatures and items.
-
-    A tick can drop one item per creature and a few by the player's hands, and must never meet a full array:
-    compiled code does not check bounds.
-    """
-    clock = arrays.clock[0]
-    need_mobs = int(clock["n_mobs"]) + mobs
-    need_items = int(clock["n_items"]) + items + need_mobs + 8
-    if need_mobs <= len(arrays.mobs) and need_items <= len(arrays.items):
-        return arrays
-    grown = empty_arrays(max(len(arrays.mobs), 2 * need_mobs), max(len(arrays.items), 2 * need_items))
-    for name in ("mobs", "items", "events"):
-        old = getattr(arrays, name)
-        getattr(grown, name)[:len(old)] = old
-    return arrays._replace(mobs=grown.mobs, items=grown.items, events=grown.events)
 
 
 def statistic_names(rows: Tables) -> list[str]:

@@ -35,7 +35,7 @@ BLOCK_ROW = np.dtype([
 ITEM_ROW = np.dtype([
     ("tool", "i8"), ("speed", "f8"), ("damage", "f8"), ("recharge", "f8"), ("stack", "i8"), ("block", "i8"),
 ])
-"""An item: ``recharge`` is the ticks to full strength, ``stack`` how many share a slot, ``block`` what it places or -1."""
+"""An item: ``recharge`` ticks to full strength, ``stack`` how many share a slot, ``block`` what it places or -1."""
 
 CREATURE_ROW = np.dtype([
     ("width", "f8"), ("height", "f8"), ("eye", "f8"), ("health", "f8"), ("speed", "f8"), ("armour", "f8"),
@@ -50,17 +50,13 @@ class Tables:
     """Rows by number, and the names both ways.
 
     Attributes:
-        blocks: ``BLOCK_ROW`` [256].
-        items: ``ITEM_ROW`` [item count]; see ``FIRST_ITEM``.
-        creatures: ``CREATURE_ROW`` [creature count + 1].
-        sine: float64 [65536], one turn; the rules take every sine and cosine from it, so that they agree everywhere.
+        rows: One record [1] that compiled code reads: ``blocks`` (``BLOCK_ROW`` [256]), ``items`` (``ITEM_ROW``; see
+            ``FIRST_ITEM``), ``creatures`` (``CREATURE_ROW``), ``sine`` (float64 [65536], one turn; the rules take every
+            sine and cosine from it, so that they agree on every machine) and ``figures`` ([1]).
         figures: One record, a field per row of figures.yaml.
     """
 
-    blocks: npt.NDArray[np.void]
-    items: npt.NDArray[np.void]
-    creatures: npt.NDArray[np.void]
-    sine: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.void]
     figures: Any
     block_names: tuple[str, ...]
     item_names: tuple[str, ...]
@@ -149,5 +145,9 @@ def tables() -> Tables:
     for creature in known.creatures.values():
         creature_names[creature.id] = creature.name
     sine = np.sin(np.arange(65536) * (2.0 * np.pi / 65536.0)).astype(np.float32).astype(np.float64)
-    return Tables(_block_rows(known, ids), _item_rows(known, ids), _creature_rows(known, ids), sine, figures(),
-                  tuple(block_names), tuple(item_names), tuple(creature_names), ids)
+    parts = {"blocks": _block_rows(known, ids), "items": _item_rows(known, ids),
+             "creatures": _creature_rows(known, ids), "sine": sine, "figures": np.array([figures()])}
+    rows = np.zeros(1, np.dtype([(name, part.dtype, part.shape) for name, part in parts.items()]))
+    for name, part in parts.items():
+        rows[name][0] = part
+    return Tables(rows, figures(), tuple(block_names), tuple(item_names), tuple(creature_names), ids)

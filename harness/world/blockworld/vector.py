@@ -1,4 +1,4 @@
-"""Many block worlds in one process, on threads: the compiled rules and the renderer run without the interpreter's lock."""
+"""Many block worlds in one process, on threads: rules and renderer run without the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from harness.world.blockworld.world import BlockWorld
 __all__ = ["BlockWorldVector", "make_registered"]
 
 Pictures = dict[str, npt.NDArray[np.uint8]]
+Flags = npt.NDArray[np.bool_]
 
 
 class BlockWorldVector(VectorEnv[Pictures, Any, Any]):
@@ -63,7 +64,7 @@ class BlockWorldVector(VectorEnv[Pictures, Any, Any]):
         shape = self.single_observation_space["pov"].shape  # type: ignore[index]
         self._pictures = np.zeros((num_envs, *shape), dtype=np.uint8)
         self._actions = np.zeros(num_envs, ACTION)
-        self._over = np.zeros(num_envs, dtype=np.bool_)
+        self._over: Flags = np.zeros(num_envs, dtype=np.bool_)
         bounds = np.linspace(0, num_envs, min(threads, num_envs) + 1).astype(int).tolist()
         self._shares = [range(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
         self._pool = ThreadPoolExecutor(len(self._shares), "blockworld") if len(self._shares) > 1 else None
@@ -96,7 +97,7 @@ class BlockWorldVector(VectorEnv[Pictures, Any, Any]):
         return info
 
     def step(self, actions: Mapping[str, Any] | Sequence[Mapping[str, Any]]
-             ) -> tuple[Pictures, npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]]:
+             ) -> tuple[Pictures, npt.NDArray[np.float64], Flags, Flags, dict[str, Any]]:
         """Play one tick in every world.
 
         Args:
@@ -129,7 +130,9 @@ class BlockWorldVector(VectorEnv[Pictures, Any, Any]):
             work(self._shares[0])
         else:
             list(self._pool.map(work, self._shares))
-        self._over = done.any(axis=0) & (self.autoreset_mode != AutoresetMode.SAME_STEP)
+        self._over = np.zeros_like(self._over)
+        if self.autoreset_mode != AutoresetMode.SAME_STEP:
+            self._over = np.asarray(done.any(axis=0))
         batched = _batched(infos)
         if any(finals):
             batched |= _column("final_obs", [f[0] if f else None for f in finals])
