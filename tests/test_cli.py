@@ -359,9 +359,9 @@ def test_names_complete_in_the_shell() -> None:
 
 
 def program(*words: str | Path, **keywords: object) -> subprocess.Popen[str]:
-    code = ("import sys; sys.path.insert(0, %r)\nfrom harness import registry\n"
+    code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom harness import registry\n"
             "registry.TABLES['harness.worlds']['fake'] = 'fakes:FakeWorld'\n"
-            "from harness.cli import main; main()" % str(Path(__file__).parent))
+            "from harness.cli import main; main()")
     return subprocess.Popen([sys.executable, "-W", "error", "-c", code, *map(str, words)], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)  # type: ignore[call-overload,no-any-return]
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
-from harness.agent.load import load_agent
 from harness.analysis.attention import attention_maps
 from harness.cli.names import AGENT, echo_json
 from harness.cli.progress import Ticker
 from harness.errors import HarnessError, unknown_name
 from harness.recording.recording import Recording, open_recording
 from harness.registry import load_object
-from harness.replay.replay import TOLERANCE, ReplayReport, replay_recording
+from harness.replay.replay import TOLERANCE, ReplayReport, recorded_agent, replay_recording
 
 __all__ = ["replay"]
 
@@ -27,13 +26,14 @@ _OVERLAYS = {"attention": attention_maps}
 @click.option("--tolerance", type=click.FloatRange(0), default=TOLERANCE, show_default=True,
               help="For log-probabilities, in nats.")
 @click.option("--agent", "agent_name", type=AGENT, help="Verify with this agent instead of the recorded one.")
+@click.option("--device", help="Where the agent computes, instead of where it did: auto, cpu or cuda.")
 @click.option("--overlay", "overlays", multiple=True, metavar="NAME", help="What to draw: attention.")
 @click.option("--out", type=click.Path(path_type=Path), help="The overlay video, .mp4 or .webm.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def replay(ctx: click.Context, recording: Path, verify: bool, tolerance: float, agent_name: str | None,
-           overlays: tuple[str, ...], out: Path | None, quiet: bool, as_json: bool) -> None:
+           device: str | None, overlays: tuple[str, ...], out: Path | None, quiet: bool, as_json: bool) -> None:
     """Run RECORDING (a folder) again: --verify it, draw an --overlay video, or both."""
     if not verify and not overlays:
         raise HarnessError("there is nothing to do", hint="add --verify, or --overlay attention --out FILE.mp4")
@@ -51,7 +51,7 @@ def replay(ctx: click.Context, recording: Path, verify: bool, tolerance: float, 
     with Ticker(quiet=quiet) as ticker:
         if verify:
             ticker.start("verify", len(opened))
-            agent = None if agent_name is None else load_agent(agent_name)
+            agent = recorded_agent(opened, agent_name, device)
             report = replay_recording(opened, agent=agent, tolerance=tolerance, on_step=ticker.to)
             results["verify"] = report.as_dict()
         if out is not None:

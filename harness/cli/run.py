@@ -93,9 +93,9 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def load_agent_for(scenario: Scenario, name: str | None, device: str | None) -> Agent:
-    """The agent asked for, else the scenario's own."""
+    """The agent asked for, else the scenario's own; the scenario's options go to its own agent alone."""
     keywords = {} if device is None else {"device": device}
-    if name is None:
+    if name is None or name == scenario.agent.name:
         return load_agent(scenario.agent.name, **{**scenario.agent.options, **keywords})
     return load_agent(name, **keywords)
 

@@ -136,4 +136,5 @@ def keys(picture: Picture, action: Mapping[str, Any] | None, x: int, y: int, wid
         text(picture, label, left + cap // 2, y + 17, PAPER if lit else GREY, 12, 600, "middle")
         left += cap + 4
     pitch, yaw = action.get("camera") or (0.0, 0.0)
-    text(picture, f"yaw {yaw:+.1f}  pitch {pitch:+.1f}", x + width, y + 17, INK if pitch or yaw else GREY, 12, 400, "right")
+    turn = f"yaw {yaw:+.1f}  pitch {pitch:+.1f}"
+    text(picture, turn, x + width, y + 17, INK if pitch or yaw else GREY, 12, 400, "right")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import math
 import re
 import threading
 from collections import deque
@@ -51,7 +52,9 @@ class _Entry:
 
 
 def _nbytes(value: Any) -> int:
-    return int(getattr(value, "nbytes", 0))
+    # Not by looking inside: an array on its way from a GPU would be waited for.
+    known = getattr(value, "nbytes", None)
+    return int(known) if known is not None else math.prod(value.shape) * int(value.dtype.itemsize)
 
 
 def _snapshot_bytes(snapshot: Snapshot) -> int:
@@ -107,6 +110,8 @@ class _Writer:
                  dtypes: Mapping[str, str]) -> None:
         self.path, self.rows = path, 0
         self.failure: BaseException | None = None
+        import av  # noqa: F401  # here and not with the first step, which would have to wait a quarter of a second for it
+
         self._header = header
         self._second = second_stream
         self._queue = _Queue(queue_bytes)

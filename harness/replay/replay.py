@@ -21,7 +21,7 @@ from harness.rollout import spawn_streams
 from harness.scenario.schema import Scenario
 from harness.world.world import World, make_world
 
-__all__ = ["ReplayReport", "replay_recording"]
+__all__ = ["TOLERANCE", "ReplayReport", "recorded_agent", "replay_recording"]
 
 TOLERANCE = 1e-5
 """Largest difference of two log-probabilities (nats) that counts as equal. On the machine of the recording it is 0."""
@@ -110,6 +110,23 @@ def replay_recording(recording: Recording, *, verify: bool = True, agent: Agent 
         len(recording), stage.n_equal if stage else 0, n_actions, 0 if largest is None else n_actions, largest,
         tolerance, tuple(sorted(found, key=lambda d: d.step)), tuple(notes))
 
+def recorded_agent(recording: Recording, name: str | None = None, device: str | None = None) -> Agent:
+    """Load the agent of a recording again.
+
+    Args:
+        recording: Its header names agent, device and, where it was the scenario's own agent, the options.
+        name: Another name or agent file instead.
+        device: Another device instead.
+
+    Raises:
+        AgentError: when there is no such agent or device here.
+    """
+    agent, chosen = recording.header["agent"], recording.header["scenario"].get("agent") or {}
+    options = dict(chosen.get("options") or {}) if name is None and chosen.get("name") == agent.get("name") else {}
+    device = device or agent.get("device")
+    return load_agent(name or str(agent.get("name")), **options, **({"device": device} if device else {}))
+
+
 def _recorded_world(recording: Recording, stack: contextlib.ExitStack, notes: list[str]) -> World | None:
     header = recording.header["world"]
     if not header.get("actions_matter", True):
@@ -181,7 +198,7 @@ class _AgentReplay:
     def __post_init__(self) -> None:
         header = self.recording.header
         if self.agent is None:
-            self.agent = load_agent(str(header["agent"].get("name")), **_device(header["agent"]))
+            self.agent = recorded_agent(self.recording)
         self._compare_agents(header["agent"])
         self._interventions = [build_intervention(spec, where=str(self.recording.path / "header.json"))
                                for spec in header["interventions"]]
@@ -271,7 +288,3 @@ class _AgentReplay:
 
     def _seen(self, gap: float) -> None:
         self.largest = gap if self.largest is None else max(self.largest, gap)
-
-def _device(agent: Mapping[str, Any]) -> dict[str, Any]:
-    device = agent.get("device")
-    return {"device": device} if isinstance(device, str) else {}

@@ -106,8 +106,8 @@ def test_ctrl_c_finishes_the_chunk(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_clear_error_and_what_was_written_stays(tmp_path: Path) -> None:
     process = start(tmp_path, limit=300_000)
     output, problem = process.communicate(timeout=120)
-    last = problem.strip().splitlines()
-    assert process.returncode == 1 and "RecordingError: cannot write the recording: the file size limit" in problem, last
+    assert process.returncode == 1, "an exception of the program"
+    assert "RecordingError: cannot write the recording: the file size limit is reached" in problem, problem
     (folder,) = tmp_path.iterdir()
     recording = open_recording(folder)
     assert not recording.complete and recording.status == "failed"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from harness.agent.agent import AgentOutput
 from harness.errors import RecordingError
 from harness.intervention import ActionOverride, PixelMask
 from harness.recording.recorder import Recorder, estimate_activation_bytes
@@ -364,3 +367,32 @@ def test_no_pickle_anywhere() -> None:
     for word in ("import pickle", "pickle.load", "allow_pickle=True", "weights_only=False", "yaml.load(", "eval("):
         found = source.replace(".eval()", "").count(word)
         assert not found, word
+
+
+class Pending:
+    """An array that is on its way from a GPU: looking inside waits for it."""
+
+    def __init__(self, value: np.ndarray) -> None:  # type: ignore[type-arg]
+        self._value, self.looked_in = value, ""
+        self.shape, self.dtype = value.shape, value.dtype
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:  # type: ignore[type-arg]
+        self.looked_in = threading.current_thread().name
+        return self._value
+
+
+def test_arrays_still_on_their_way_are_waited_for_in_the_writer_alone(tmp_path: Path) -> None:
+    made: list[Pending] = []
+
+    class Device(FakeAgent):
+        def act(self, *arguments: object, **keywords: object) -> AgentOutput:
+            output = super().act(*arguments, **keywords)  # type: ignore[arg-type]
+            activations = {name: Pending(value) for name, value in output.activations.items()}
+            made.extend(activations.values())
+            return replace(output, activations=activations)
+
+    with Recorder(tmp_path) as recorder:
+        run_episode(FakeWorld(make_scenario(6)), Device(), seed=3, observers=[recorder], hooks=["blocks.*"])
+    assert {p.looked_in for p in made} == {"harness-recorder"} and len(made) == 24
+    recording = open_recording(recorder.path)
+    assert np.array_equal(recording.activations["blocks.0.hook_resid_post"][0], made[1]._value)
