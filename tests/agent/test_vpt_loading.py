@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from golden_policies import GOLDEN, TINY, filled_weights
+from safetensors.torch import save_file
 
+from harness.agent.load import read_weights_file
 from harness.agent.vpt import SIZES, VPTConfig, VPTPolicy
+from harness.agent.vpt.agent import VPTAgent
 from harness.agent.vpt.policy import expected_shapes
 from harness.errors import AgentError, WeightsError
 
@@ -75,6 +79,23 @@ def test_state_dict_gives_the_released_file_back() -> None:
     assert set(back) == set(weights) and all(torch.equal(back[name], weights[name]) for name in weights)
     fixed = {name for name, p in policy.named_parameters() if not p.requires_grad}
     assert fixed == {f"value_head.normalizer.{x}" for x in ("running_mean", "running_mean_sq", "debiasing_term")}
+
+
+def test_weights_can_be_saved_as_they_are(tmp_path: Path) -> None:
+    policy = VPTPolicy.random(TINY)
+    save_file(policy.state_dict(), tmp_path / "weights.safetensors")
+    back = VPTPolicy.from_config(TINY, read_weights_file(tmp_path / "weights.safetensors"))
+    assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), back.parameters(), strict=True))
+
+
+def test_gradients_flow() -> None:
+    """The policy can be trained: every weight but the value normaliser gets a gradient."""
+    policy = VPTPolicy.random(TINY)
+    frames = torch.randint(0, 256, (2, 3, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    out, _ = policy(frames, torch.zeros(2, 3, dtype=torch.bool), policy.initial_state(2))
+    (out.buttons[..., 7].sum() + out.camera[..., 3].sum() + out.value.sum()).backward()
+    missing = [name for name, p in policy.named_parameters() if p.requires_grad and p.grad is None]
+    assert not missing
 
 
 def test_loading_copies() -> None:
@@ -149,8 +170,6 @@ def test_random_weights_are_the_same_in_every_process() -> None:
     program = ("from harness.agent.vpt.agent import VPTAgent;"
                "print(VPTAgent(size='nano', random_seed=0, device='cpu').weights_digest())")
     run = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
-    from harness.agent.vpt.agent import VPTAgent
-
     assert run.stdout.strip() == VPTAgent(size="nano", random_seed=0, device="cpu").weights_digest()
     assert run.stdout.strip() != VPTAgent(size="nano", random_seed=1, device="cpu").weights_digest()
 

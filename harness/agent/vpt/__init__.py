@@ -1,4 +1,4 @@
-"""The VPT policy: ``VPTPolicy`` for those who work with tensors, ``VPTAgent`` for the loop."""
+"""The VPT policy, for those who work with tensors; ``harness.agent.vpt.agent`` makes an agent of it."""
 
 from __future__ import annotations
 

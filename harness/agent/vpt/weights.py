@@ -39,16 +39,10 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
         raise WeightsError("the weights do not fit the model:\n  " + "\n  ".join(shown),
                            hint="use the weights file that belongs to this model size and these keyword arguments")
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
-    copies = {name: _own_copy(weights[name]) for name in wanted}
+    copies = {name: weights[name].detach().clone(memory_format=torch.contiguous_format) for name in wanted}
     module.load_state_dict(copies, strict=True, assign=True)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in frozen)
-
-
-def _own_copy(weight: Tensor) -> Tensor:
-    # Convolutions run quickest when their weights are channels-last; the values are the same.
-    layout = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
-    return weight.detach().clone(memory_format=layout)
 
 
 def _name_problems(wanted: set[str], given: set[str]) -> list[str]:
