@@ -20,9 +20,15 @@ U8 = npt.NDArray[np.uint8]
 INVERT = 300  # an alpha that means: invert what lies below (the crosshair)
 _W, _H = 640, 360
 _DIGITS = {
-    "0": (14, 17, 19, 21, 25, 17, 14), "1": (4, 12, 4, 4, 4, 4, 31), "2": (14, 17, 1, 6, 8, 17, 31),
-    "3": (14, 17, 1, 6, 1, 17, 14), "4": (3, 5, 9, 17, 31, 1, 1), "5": (31, 16, 30, 1, 1, 17, 14),
-    "6": (6, 8, 16, 30, 17, 17, 14), "7": (31, 17, 1, 2, 4, 4, 4), "8": (14, 17, 17, 14, 17, 17, 14),
+    "0": (14, 17, 19, 21, 25, 17, 14),
+    "1": (4, 12, 4, 4, 4, 4, 31),
+    "2": (14, 17, 1, 6, 8, 17, 31),
+    "3": (14, 17, 1, 6, 1, 17, 14),
+    "4": (3, 5, 9, 17, 31, 1, 1),
+    "5": (31, 16, 30, 1, 1, 17, 14),
+    "6": (6, 8, 16, 30, 17, 17, 14),
+    "7": (31, 17, 1, 2, 4, 4, 4),
+    "8": (14, 17, 17, 14, 17, 17, 14),
     "9": (14, 17, 17, 15, 1, 2, 12),
 }
 _HEART = ("         ", " 11 11 1 ", "         ")
@@ -76,7 +82,7 @@ def item_icon(name: str, biome: str = "plains") -> U8:
     top, left, right = (layers.tile(block.id, f).astype(np.float64) for f in (3, 4, 0))
     n = 4  # samples a pixel and axis
     total = np.zeros((16, 16, 4))
-    ys, xs = np.mgrid[0:16 * n, 0:16 * n]
+    ys, xs = np.mgrid[0 : 16 * n, 0 : 16 * n]
     y, x = (ys + 0.5) / n, (xs + 0.5) / n
     for tile, shade, (ox, oy), (ux, uy), (vx, vy) in (
         (top, 1.0, (8.0, 0.4), (7.0, 3.6), (-7.0, 3.6)),
@@ -94,7 +100,9 @@ def item_icon(name: str, biome: str = "plains") -> U8:
     out = np.zeros((16, 16, 4), dtype=np.uint8)
     cover = np.maximum(total[..., 3:] / 255.0, 1e-6)
     out[..., :3] = np.clip(np.round(total[..., :3] / cover), 0, 255)
-    out[..., 3] = np.where(total[..., 3] > 100, 255, 0) if block.shape != "translucent" else np.clip(total[..., 3], 0, 255)
+    out[..., 3] = (
+        np.where(total[..., 3] > 100, 255, 0) if block.shape != "translucent" else np.clip(total[..., 3], 0, 255)
+    )
     return out
 
 
@@ -133,7 +141,17 @@ _HEARTS = (" oo oo ", "oHrorRo", "orrrrro", "orrrrro", " orrro ", "  oro  ", "  
 
 
 def _hearts(canvas: _Canvas, half_hearts: int) -> None:
-    rows = (" ooo ooo ", "oHHroRRRo", "oHrrrrrRo", "orrrrrrRo", "orrrrrrdo", " orrrrdo ", "  orrdo  ", "   odo   ", "    o    ")
+    rows = (
+        " ooo ooo ",
+        "oHHroRRRo",
+        "oHrrrrrRo",
+        "orrrrrrRo",
+        "orrrrrrdo",
+        " orrrrdo ",
+        "  orrdo  ",
+        "   odo   ",
+        "    o    ",
+    )
     colours = {"H": "#ff8a8a", "r": "#ff1313", "R": "#f01010", "d": "#bb1313"}
     for k in range(10):
         x, y = _W // 2 - 91 + 8 * k, _H - 39
@@ -147,7 +165,17 @@ def _hearts(canvas: _Canvas, half_hearts: int) -> None:
 
 
 def _food(canvas: _Canvas) -> None:
-    rows = ("   oooo  ", "  obBBbo ", "  obBbbbo", "  obbbbbo", "  obbbbo ", " oobbbo  ", "owwooo   ", "owwo     ", " oo      ")
+    rows = (
+        "   oooo  ",
+        "  obBBbo ",
+        "  obBbbbo",
+        "  obbbbbo",
+        "  obbbbo ",
+        " oobbbo  ",
+        "owwooo   ",
+        "owwo     ",
+        " oo      ",
+    )
     colours = {"o": "#1a0f05", "b": "#9d6d43", "B": "#c9975f", "w": "#dcc9a8"}
     for k in range(10):
         x, y = _W // 2 + 91 - 8 * k - 9, _H - 39
@@ -193,8 +221,15 @@ def _crosshair(alpha: npt.NDArray[np.float64]) -> None:
 
 
 def hud_pixels(
-    hotbar: tuple[tuple[str, int] | None, ...], selected: int, half_hearts: int, gui: str, biome: str,
-    width: int, height: int, stride: int, offset: int,
+    hotbar: tuple[tuple[str, int] | None, ...],
+    selected: int,
+    half_hearts: int,
+    gui: str,
+    biome: str,
+    width: int,
+    height: int,
+    stride: int,
+    offset: int,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """The layer as pixels of the (possibly column-strided) picture.
 

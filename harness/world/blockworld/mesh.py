@@ -1,9 +1,12 @@
 """Block faces as textured rectangles: sky light, ambient occlusion and greedy meshing, chunk by chunk.
 
-Each chunk is meshed by itself from the padded voxel and light arrays, so the mesh depends on the world only and never on
-the order of its edits. Light and occlusion are baked into a light map of 4 x 4 samples per block face, which leaves
-rectangles free to merge over cells of different brightness.
+Each chunk is meshed by itself from the padded voxel and light arrays, so the mesh depends on the world only and never
+on the order of its edits. Light and occlusion are baked into a light map of 4 x 4 samples per block face, which
+leaves rectangles free to merge over cells of different brightness.
 """
+
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# (compiled functions take what numba infers)
 
 from __future__ import annotations
 
@@ -18,8 +21,26 @@ from harness.scenario.catalogue import catalogue
 from harness.world.blockworld.grid import CHUNK, Grid
 
 __all__ = [
-    "AIR", "CLEAR", "CUTOUT", "FACE_AXES", "IDENTITY_LIGHT", "OPAQUE", "QUAD_COLUMNS", "Q_BLOCK", "Q_FACE", "Q_HI_U",
-    "Q_HI_V", "Q_KIND", "Q_LIGHT", "Q_LIGHT_STRIDE", "Q_LO_U", "Q_LO_V", "Q_PLANE", "TRANSLUCENT", "WorldMesh", "world_mesh",
+    "AIR",
+    "CLEAR",
+    "CUTOUT",
+    "FACE_AXES",
+    "IDENTITY_LIGHT",
+    "OPAQUE",
+    "QUAD_COLUMNS",
+    "Q_BLOCK",
+    "Q_FACE",
+    "Q_HI_U",
+    "Q_HI_V",
+    "Q_KIND",
+    "Q_LIGHT",
+    "Q_LIGHT_STRIDE",
+    "Q_LO_U",
+    "Q_LO_V",
+    "Q_PLANE",
+    "TRANSLUCENT",
+    "WorldMesh",
+    "world_mesh",
 ]
 
 AIR, OPAQUE, CUTOUT, CLEAR, TRANSLUCENT = 0, 1, 2, 3, 4  # CLEAR: cut out, hides its own kind (glass)
@@ -29,9 +50,17 @@ Q_FACE, Q_PLANE, Q_LO_U, Q_HI_U, Q_LO_V, Q_HI_V, Q_BLOCK, Q_KIND, Q_LIGHT, Q_LIG
 QUAD_COLUMNS = 10
 
 # Per face (-x +x -y +y -z +z): normal axis, u axis, u sign, v axis, v sign. Seen from outside, u runs right, v down.
-FACE_AXES = np.array([
-    [0, 2, 1, 1, -1], [0, 2, -1, 1, -1], [1, 0, 1, 2, 1], [1, 0, 1, 2, 1], [2, 0, -1, 1, -1], [2, 0, 1, 1, -1],
-], dtype=np.int64)
+FACE_AXES = np.array(
+    [
+        [0, 2, 1, 1, -1],
+        [0, 2, -1, 1, -1],
+        [1, 0, 1, 2, 1],
+        [1, 0, 1, 2, 1],
+        [2, 0, -1, 1, -1],
+        [2, 0, 1, 1, -1],
+    ],
+    dtype=np.int64,
+)
 
 IDENTITY_LIGHT = 256  # the first entries of the light map are 0..255 themselves: constant light for creatures
 
@@ -51,7 +80,7 @@ def _block_kinds() -> U8:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _grown(queue):  # type: ignore[no-untyped-def]
+def _grown(queue):
     """The same entries in an array of twice the length."""
     longer = np.empty(2 * queue.shape[0], np.int64)
     for i in range(queue.shape[0]):
@@ -60,7 +89,7 @@ def _grown(queue):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sky_light(cells, kinds, opacity, around):  # type: ignore[no-untyped-def]
+def _sky_light(cells, kinds, opacity, around):
     """Light 0..15 of every padded cell [Y, Z, X]: down the columns, then spreading one step darker per cell."""
     ny, nz, nx = cells.shape
     light = np.zeros((ny, nz, nx), np.uint8)
@@ -124,7 +153,7 @@ def _sky_light(cells, kinds, opacity, around):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _shown(own, other, kinds):  # type: ignore[no-untyped-def]
+def _shown(own, other, kinds):
     """Whether the face of block ``own`` towards block ``other`` can be seen."""
     kind = kinds[own]
     if kind == AIR:
@@ -132,11 +161,11 @@ def _shown(own, other, kinds):  # type: ignore[no-untyped-def]
     towards = kinds[other]
     if towards == OPAQUE:
         return False
-    return not ((kind == TRANSLUCENT or kind == CLEAR) and own == other)
+    return not (kind in (TRANSLUCENT, CLEAR) and own == other)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _corner(cells, light, kinds, cell, axis_a, da, axis_b, db):  # type: ignore[no-untyped-def]
+def _corner(cells, light, kinds, cell, axis_a, da, axis_b, db):
     """(occlusion 0..1, light 0..15) at a corner of a face: the mean over the four cells before it that touch it."""
     open_cells = 0.0
     total = 0.0
@@ -168,7 +197,7 @@ def _corner(cells, light, kinds, cell, axis_a, da, axis_b, db):  # type: ignore[
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _bake(cells, light, kinds, front, face, axes, out, start, stride):  # type: ignore[no-untyped-def]
+def _bake(cells, light, kinds, front, face, axes, out, start, stride):
     """Write the 4 x 4 light samples of one face: high nibble occlusion, low nibble light."""
     ua, us, va, vs = axes[face, 1], axes[face, 2], axes[face, 3], axes[face, 4]
     a = np.empty(4, np.float64)
@@ -186,7 +215,7 @@ def _bake(cells, light, kinds, front, face, axes, out, start, stride):  # type: 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, counts):  # type: ignore[no-untyped-def]
+def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, counts):
     """Mesh the padded cells ``lo <= (x, y, z) < hi``; returns (rectangles, light samples) needed.
 
     Faces come in twelve groups: six directions of the solid and cut-out blocks, then six of the translucent ones;
@@ -265,8 +294,17 @@ def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, counts
                                 front[na], front[ua], front[va] = n + step, lo[ua] + i + ii, lo[va] + j + jj
                                 tu = ii if us == 1 else w - 1 - ii
                                 tv = jj if vs == 1 else h - 1 - jj
-                                _bake(cells, light, kinds, front, face, axes, lights,
-                                      n_lights + 4 * tv * stride + 4 * tu, stride)
+                                _bake(
+                                    cells,
+                                    light,
+                                    kinds,
+                                    front,
+                                    face,
+                                    axes,
+                                    lights,
+                                    n_lights + 4 * tv * stride + 4 * tu,
+                                    stride,
+                                )
                     n_quads += 1
                     n_lights += 16 * w * h
                     for jj in range(h):
@@ -309,13 +347,14 @@ class WorldMesh:
         grid.dirty[...] = False
         for cz, cx in np.argwhere(stale):
             zs, xs = slice(cz * CHUNK, (cz + 1) * CHUNK), slice(cx * CHUNK, (cx + 1) * CHUNK)
-            self.cells[1:-1, 1 + cz * CHUNK:1 + (cz + 1) * CHUNK, 1 + cx * CHUNK:1 + (cx + 1) * CHUNK] = (
-                grid.voxels[:, zs, xs])
+            self.cells[1:-1, 1 + cz * CHUNK : 1 + (cz + 1) * CHUNK, 1 + cx * CHUNK : 1 + (cx + 1) * CHUNK] = (
+                grid.voxels[:, zs, xs]
+            )
         light = _sky_light(self.cells, _block_kinds(), _OPACITY, _AROUND)
         changed = (light != self.light).any(axis=0)
         self.light = light
         for cz, cx in np.ndindex(*stale.shape):
-            around = changed[cz * CHUNK:(cz + 1) * CHUNK + 2, cx * CHUNK:(cx + 1) * CHUNK + 2]
+            around = changed[cz * CHUNK : (cz + 1) * CHUNK + 2, cx * CHUNK : (cx + 1) * CHUNK + 2]
             if stale[cz, cx] or around.any():
                 self._chunks[int(cz), int(cx)] = self._mesh(int(cz), int(cx))
         self._join()
@@ -326,12 +365,15 @@ class WorldMesh:
         counts = np.zeros(12, dtype=np.int32)
         while True:
             quads, lights = self._scratch
-            n, m = _mesh_chunk(self.cells, self.light, _block_kinds(), FACE_AXES, self.origin, lo, hi, quads, lights,
-                               counts)
+            n, m = _mesh_chunk(
+                self.cells, self.light, _block_kinds(), FACE_AXES, self.origin, lo, hi, quads, lights, counts
+            )
             if n <= len(quads) and m <= len(lights):
                 return quads[:n].copy(), lights[:m].copy(), counts
-            self._scratch = (np.zeros((max(n, len(quads)), QUAD_COLUMNS), dtype=np.int32),
-                             np.zeros(max(m, len(lights)), dtype=np.uint8))
+            self._scratch = (
+                np.zeros((max(n, len(quads)), QUAD_COLUMNS), dtype=np.int32),
+                np.zeros(max(m, len(lights)), dtype=np.uint8),
+            )
 
     def _join(self) -> None:
         """Lay the chunks end to end."""
@@ -365,7 +407,7 @@ class WorldMesh:
 def _heights(quads: I32, counts: I32, group: int) -> tuple[int, int]:
     """Lowest and highest y of one group of a chunk's rectangles."""
     start = int(counts[:group].sum())
-    rows = quads[start:start + int(counts[group])]
+    rows = quads[start : start + int(counts[group])]
     if group % 6 in (2, 3):
         return int(rows[:, Q_PLANE].min()), int(rows[:, Q_PLANE].max())
     return int(rows[:, Q_LO_V].min()), int(rows[:, Q_HI_V].max())
@@ -377,13 +419,19 @@ def _plain_quads(grid: Grid) -> I32:
     ox, oy, oz = (int(v) for v in grid.origin)
     far = 1024
     y = grid.ground_y + 1
-    rects = [(ox - far, ox + nx + far, oz - far, oz), (ox - far, ox + nx + far, oz + nz, oz + nz + far),
-             (ox - far, ox, oz, oz + nz), (ox + nx, ox + nx + far, oz, oz + nz)]
+    rects = [
+        (ox - far, ox + nx + far, oz - far, oz),
+        (ox - far, ox + nx + far, oz + nz, oz + nz + far),
+        (ox - far, ox, oz, oz + nz),
+        (ox + nx, ox + nx + far, oz, oz + nz),
+    ]
     open_sky = 15 * 16 + 15
     if grid.ground == 0:
         return np.zeros((0, QUAD_COLUMNS), dtype=np.int32)
     kind = int(_block_kinds()[grid.ground])
-    return np.array([[3, y, x0, x1, z0, z1, grid.ground, kind, open_sky, 0] for x0, x1, z0, z1 in rects], dtype=np.int32)
+    return np.array(
+        [[3, y, x0, x1, z0, z1, grid.ground, kind, open_sky, 0] for x0, x1, z0, z1 in rects], dtype=np.int32
+    )
 
 
 _AROUND = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], dtype=np.int64)

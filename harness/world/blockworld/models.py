@@ -8,6 +8,7 @@ rotation and a rule by which it moves. Skins are painted by code, a small pictur
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from dataclasses import dataclass, field
 
@@ -18,7 +19,14 @@ from harness.scenario.catalogue import Profession, VillagerType, catalogue
 from harness.world.blockworld.textures import block_layers, hash_noise, item_names, item_sprite, rgb
 
 __all__ = [
-    "ANIM_HEAD", "ANIM_LEFT_LEG", "ANIM_NONE", "ANIM_RIGHT_LEG", "ANIM_ZOMBIE_ARM", "ITEM_KIND", "Models", "models",
+    "ANIM_HEAD",
+    "ANIM_LEFT_LEG",
+    "ANIM_NONE",
+    "ANIM_RIGHT_LEG",
+    "ANIM_ZOMBIE_ARM",
+    "ITEM_KIND",
+    "Models",
+    "models",
 ]
 
 U8 = npt.NDArray[np.uint8]
@@ -61,20 +69,28 @@ def _plain(colour: str | tuple[int, int, int], width: float, height: float, seed
     return out
 
 
-def _skin(colour: str | tuple[int, int, int], size: tuple[float, float, float], seed: int, grain: float = 0.10) -> list[U8]:
+def _skin(
+    colour: str | tuple[int, int, int], size: tuple[float, float, float], seed: int, grain: float = 0.10
+) -> list[U8]:
     """Six plain faces of a box."""
     x, y, z = size
     dims = ((z, y), (z, y), (x, z), (x, z), (x, y), (x, y))
     return [_plain(colour, w, h, seed + k, grain) for k, (w, h) in enumerate(dims)]
 
 
-def _box(colour: str, pivot: tuple[float, float, float], low: tuple[float, float, float],
-         size: tuple[float, float, float], seed: int, **rest: object) -> Box:
+def _box(
+    colour: str,
+    pivot: tuple[float, float, float],
+    low: tuple[float, float, float],
+    size: tuple[float, float, float],
+    seed: int,
+    **rest: object,
+) -> Box:
     return Box(pivot, low, size, _skin(colour, size, seed), **rest)  # type: ignore[arg-type]
 
 
 def _put(face: U8, y: int, x: int, colour: str, height: int = 1, width: int = 1) -> None:
-    face[y:y + height, x:x + width, :3] = rgb(colour)
+    face[y : y + height, x : x + width, :3] = rgb(colour)
 
 
 # ---- villager
@@ -86,7 +102,7 @@ def _villager_head() -> Box:
     size = (8.0, 10.0, 8.0)
     faces = _skin(_SKIN, size, 400)
     front = faces[5]
-    _put(front, 4, 1, "#40281c", 1, 6)          # one brow from temple to temple
+    _put(front, 4, 1, "#40281c", 1, 6)  # one brow from temple to temple
     _put(front, 5, 1, "#e8e8e8", 1, 1)
     _put(front, 5, 2, "#2f7a3b", 1, 1)
     _put(front, 5, 5, "#2f7a3b", 1, 1)
@@ -104,7 +120,7 @@ def _robe(kind: VillagerType, job: Profession, size: tuple[float, float, float],
         faces[k][-2:, :, :3] = (faces[k][-2:, :, :3] * 0.8).astype(np.uint8)
     if front:
         middle = faces[5].shape[1] // 2
-        faces[5][:, middle - 1:middle + 1, :3] = dark
+        faces[5][:, middle - 1 : middle + 1, :3] = dark
     if job.overlay and job.cover > 0:
         for k in (5, 4, 0, 1):
             face = faces[k]
@@ -115,8 +131,8 @@ def _robe(kind: VillagerType, job: Profession, size: tuple[float, float, float],
             left = (w - columns) // 2
             patch = _plain(job.overlay, columns, max(rows, 1), seed + 20 + k, 0.14)
             if rows and columns:
-                face[:rows, left:left + columns] = patch[:rows]
-                face[rows - 1, left:left + columns, :3] = (patch[rows - 1, :, :3] * 0.75).astype(np.uint8)
+                face[:rows, left : left + columns] = patch[:rows]
+                face[rows - 1, left : left + columns, :3] = (patch[rows - 1, :, :3] * 0.75).astype(np.uint8)
     return faces
 
 
@@ -143,7 +159,7 @@ def _villager(variant: int) -> Model:
     job = next((p for p in table.professions.values() if p.id == variant % 16), table.professions["none"])
     sleeve = job.overlay if job.sleeves and job.overlay else kind.sleeves
     nose, arm, cross = (2.0, 4.0, 2.0), (4.0, 8.0, 4.0), (8.0, 4.0, 4.0)
-    body, robe, leg = (8.0, 12.0, 6.0), (8.5, 18.0, 6.5), (4.0, 12.0, 4.0)
+    body, robe, leg = (8.0, 12.0, 6.0), (8.5, 20.0, 6.5), (4.0, 12.0, 4.0)
     hands = _skin(sleeve, arm, 420)
     for face in (hands[0], hands[1], hands[4], hands[5]):
         face[-1, :, :3] = rgb("#a8785f")
@@ -153,7 +169,7 @@ def _villager(variant: int) -> Model:
         _villager_head(),
         Box((0, 24, 0), (-1, -1, 4), nose, _skin("#a8705c", nose, 410), anim=ANIM_HEAD),
         Box((0, 12, 0), (-4, 0, -3), body, _robe(kind, job, body, 430, True)),
-        Box((0, 6, 0), (-4.25, 0.2, -3.25), robe, _robe(kind, job, robe, 450, True)),
+        Box((0, 4, 0), (-4.25, 0.1, -3.25), robe, _robe(kind, job, robe, 450, True)),
         Box((0, 21, 1), (-8, -6, -2), arm, hands, turn=(-43, 0, 0)),
         Box((0, 21, 1), (4, -6, -2), arm, hands, turn=(-43, 0, 0)),
         Box((0, 21, 1), (-4, -6, -2), cross, sleeves, turn=(-43, 0, 0)),
@@ -167,20 +183,27 @@ def _villager(variant: int) -> Model:
 
 # ---- animals
 
+
 def _blotch(faces: list[U8], colour: str, share: float, seed: int) -> list[U8]:
     """Lay patches of a second colour over faces."""
     for k, face in enumerate(faces):
         h, w = face.shape[:2]
         coarse = hash_noise(seed + k, (h + 2) // 3 + 1, (w + 2) // 3 + 1)
-        where = np.repeat(np.repeat(coarse, 3, axis=0), 3, axis=1)[1:h + 1, 1:w + 1] < share
-        face[where, :3] = np.round(np.array(rgb(colour)) * (1 + 0.08 * (hash_noise(seed + 9, h, w)[where] - 0.5))[:, None])
+        where = np.repeat(np.repeat(coarse, 3, axis=0), 3, axis=1)[1 : h + 1, 1 : w + 1] < share
+        face[where, :3] = np.round(
+            np.array(rgb(colour)) * (1 + 0.08 * (hash_noise(seed + 9, h, w)[where] - 0.5))[:, None]
+        )
     return faces
 
 
 def _legs(faces: list[U8], size: tuple[float, float, float], spread_x: float, front: float, back: float) -> list[Box]:
     height = size[1]
-    places = ((-spread_x, back, ANIM_RIGHT_LEG), (spread_x, back, ANIM_LEFT_LEG),
-              (-spread_x, front, ANIM_LEFT_LEG), (spread_x, front, ANIM_RIGHT_LEG))
+    places = (
+        (-spread_x, back, ANIM_RIGHT_LEG),
+        (spread_x, back, ANIM_LEFT_LEG),
+        (-spread_x, front, ANIM_LEFT_LEG),
+        (spread_x, front, ANIM_RIGHT_LEG),
+    )
     return [Box((x, height, z), (-size[0] / 2, -height, -size[2] / 2), size, faces, anim=a) for x, z, a in places]
 
 
@@ -190,22 +213,29 @@ def _cow() -> Model:
     face = _skin(hide, head, 500)
     front = face[5]
     _put(front, 0, 2, "#d8d8d8", 3, 4)
-    _put(front, 3, 0, "#ffffff"), _put(front, 3, 1, "#111111"), _put(front, 3, 6, "#111111"), _put(front, 3, 7, "#ffffff")
+    _put(front, 3, 0, "#ffffff")
+    _put(front, 3, 1, "#111111")
+    _put(front, 3, 6, "#111111")
+    _put(front, 3, 7, "#ffffff")
     _put(front, 5, 1, "#d3b7a7", 3, 6)
-    _put(front, 6, 2, "#5c4238"), _put(front, 6, 5, "#5c4238")
+    _put(front, 6, 2, "#5c4238")
+    _put(front, 6, 5, "#5c4238")
     hooves = _skin(hide, leg, 520)
     for k in (0, 1, 4, 5):
         hooves[k][-2:, :, :3] = rgb("#2b2320")
         hooves[k][6:9, 1:3, :3] = rgb(white)
     udder = (4.0, 1.0, 6.0)
-    return Model([
-        Box((0, 20, 8), (-4, -4, 0), head, face, anim=ANIM_HEAD),
-        Box((0, 20, 8), (-5, 2, 2), horn, _skin("#d9d2b8", horn, 515), anim=ANIM_HEAD),
-        Box((0, 20, 8), (4, 2, 2), horn, _skin("#d9d2b8", horn, 516), anim=ANIM_HEAD),
-        Box((0, 12, 0), (-6, -1, -10), body, _blotch(_skin(hide, body, 530), white, 0.3, 540)),
-        Box((0, 12, 0), (-2, -2, -9), udder, _skin("#d9a5a5", udder, 550)),
-        *_legs(hooves, leg, 4, 6, -7),
-    ], scale=1 / 16)
+    return Model(
+        [
+            Box((0, 20, 8), (-4, -4, 0), head, face, anim=ANIM_HEAD),
+            Box((0, 20, 8), (-5, 2, 2), horn, _skin("#d9d2b8", horn, 515), anim=ANIM_HEAD),
+            Box((0, 20, 8), (4, 2, 2), horn, _skin("#d9d2b8", horn, 516), anim=ANIM_HEAD),
+            Box((0, 12, 0), (-6, -1, -10), body, _blotch(_skin(hide, body, 530), white, 0.3, 540)),
+            Box((0, 12, 0), (-2, -2, -9), udder, _skin("#d9a5a5", udder, 550)),
+            *_legs(hooves, leg, 4, 6, -7),
+        ],
+        scale=1 / 16,
+    )
 
 
 def _pig() -> Model:
@@ -213,37 +243,61 @@ def _pig() -> Model:
     head, snout, body, leg = (8.0, 8.0, 8.0), (4.0, 3.0, 1.0), (10.0, 8.0, 16.0), (4.0, 6.0, 4.0)
     face = _skin(pink, head, 600)
     front = face[5]
-    _put(front, 3, 0, "#ffffff"), _put(front, 3, 1, "#1a1414"), _put(front, 3, 6, "#1a1414"), _put(front, 3, 7, "#ffffff")
+    _put(front, 3, 0, "#ffffff")
+    _put(front, 3, 1, "#1a1414")
+    _put(front, 3, 6, "#1a1414")
+    _put(front, 3, 7, "#ffffff")
     nose = _skin("#e08f8c", snout, 610)
-    _put(nose[5], 1, 0, "#8a4646"), _put(nose[5], 1, 3, "#8a4646")
+    _put(nose[5], 1, 0, "#8a4646")
+    _put(nose[5], 1, 3, "#8a4646")
     hooves = _skin(pink, leg, 620)
     for k in (0, 1, 4, 5):
         hooves[k][-1, :, :3] = rgb("#a06460")
-    return Model([
-        Box((0, 12, 6), (-4, -4, 0), head, face, anim=ANIM_HEAD),
-        Box((0, 12, 6), (-2, -3, 8), snout, nose, anim=ANIM_HEAD),
-        Box((0, 6, 0), (-5, 0, -8), body, _skin(pink, body, 630)),
-        *_legs(hooves, leg, 3, 5, -6),
-    ], scale=1 / 16)
+    return Model(
+        [
+            Box((0, 12, 6), (-4, -4, 0), head, face, anim=ANIM_HEAD),
+            Box((0, 12, 6), (-2, -3, 8), snout, nose, anim=ANIM_HEAD),
+            Box((0, 6, 0), (-5, 0, -8), body, _skin(pink, body, 630)),
+            *_legs(hooves, leg, 3, 5, -6),
+        ],
+        scale=1 / 16,
+    )
 
 
 def _sheep() -> Model:
     wool, skin = "#e7e7e7", "#b79a86"
-    head, fleece, body, leg, sock = (6.0, 6.0, 8.0), (7.2, 7.2, 6.4), (11.0, 9.0, 19.0), (4.0, 6.0, 4.0), (5.0, 6.0, 5.0)
+    head, fleece, body, leg, sock = (
+        (6.0, 6.0, 8.0),
+        (7.2, 7.2, 6.4),
+        (11.0, 9.0, 19.0),
+        (4.0, 6.0, 4.0),
+        (5.0, 6.0, 5.0),
+    )
     face = _skin(skin, head, 700)
     front = face[5]
-    _put(front, 2, 0, "#ffffff"), _put(front, 2, 1, "#141414"), _put(front, 2, 4, "#141414"), _put(front, 2, 5, "#ffffff")
+    _put(front, 2, 0, "#ffffff")
+    _put(front, 2, 1, "#141414")
+    _put(front, 2, 4, "#141414")
+    _put(front, 2, 5, "#ffffff")
     _put(front, 4, 2, "#e0a9a0", 2, 2)
-    legs = [Box((x, 12, z), (-2, -12, -2), leg, _skin(skin, leg, 720), anim=a)
-            for x, z, a in ((-3, -7, 1), (3, -7, 2), (-3, 5, 2), (3, 5, 1))]
-    socks = [Box((x, 12, z), (-2.5, -6.5, -2.5), sock, _skin(wool, sock, 730, 0.14), anim=a)
-             for x, z, a in ((-3, -7, 1), (3, -7, 2), (-3, 5, 2), (3, 5, 1))]
-    return Model([
-        Box((0, 18, 8), (-3, -2, 0), head, face, anim=ANIM_HEAD),
-        Box((0, 18, 8), (-3.6, -2.4, -0.6), fleece, _skin(wool, fleece, 710, 0.14), anim=ANIM_HEAD),
-        Box((0, 12, 0), (-5.5, -0.5, -9.5), body, _skin(wool, body, 740, 0.14)),
-        *legs, *socks,
-    ], scale=1 / 16)
+    legs = [
+        Box((x, 12, z), (-2, -12, -2), leg, _skin(skin, leg, 720), anim=a)
+        for x, z, a in ((-3, -7, 1), (3, -7, 2), (-3, 5, 2), (3, 5, 1))
+    ]
+    socks = [
+        Box((x, 12, z), (-2.5, -6.5, -2.5), sock, _skin(wool, sock, 730, 0.14), anim=a)
+        for x, z, a in ((-3, -7, 1), (3, -7, 2), (-3, 5, 2), (3, 5, 1))
+    ]
+    return Model(
+        [
+            Box((0, 18, 8), (-3, -2, 0), head, face, anim=ANIM_HEAD),
+            Box((0, 18, 8), (-3.6, -2.4, -0.6), fleece, _skin(wool, fleece, 710, 0.14), anim=ANIM_HEAD),
+            Box((0, 12, 0), (-5.5, -0.5, -9.5), body, _skin(wool, body, 740, 0.14)),
+            *legs,
+            *socks,
+        ],
+        scale=1 / 16,
+    )
 
 
 def _zombie() -> Model:
@@ -251,35 +305,42 @@ def _zombie() -> Model:
     head, body, limb = (8.0, 8.0, 8.0), (8.0, 12.0, 4.0), (4.0, 12.0, 4.0)
     face = _skin(skin, head, 800, 0.2)
     front = face[5]
-    _put(front, 4, 1, "#0e1610", 1, 2), _put(front, 4, 5, "#0e1610", 1, 2)
-    _put(front, 5, 3, "#46693a", 1, 2), _put(front, 6, 2, "#36522d", 1, 4)
+    _put(front, 4, 1, "#0e1610", 1, 2)
+    _put(front, 4, 5, "#0e1610", 1, 2)
+    _put(front, 5, 3, "#46693a", 1, 2)
+    _put(front, 6, 2, "#36522d", 1, 4)
     arm = _skin(skin, limb, 810, 0.2)
     for k in (0, 1, 3, 4, 5):
-        arm[k][:5 if k != 3 else 4, :, :3] = rgb(shirt)
+        arm[k][: 5 if k != 3 else 4, :, :3] = rgb(shirt)
     leg = _skin(trousers, limb, 820, 0.15)
     for k in (0, 1, 4, 5):
         leg[k][-2:, :, :3] = rgb("#54546a")
     chest = _skin(shirt, body, 830, 0.15)
     for k in (0, 1, 4, 5):
         chest[k][-1:, :, :3] = rgb(trousers)
-    return Model([
-        Box((0, 24, 0), (-4, 0, -4), head, face, anim=ANIM_HEAD),
-        Box((0, 12, 0), (-4, 0, -2), body, chest),
-        Box((-5, 22, 0), (-3, -10, -2), limb, arm, anim=ANIM_ZOMBIE_ARM),
-        Box((5, 22, 0), (-1, -10, -2), limb, arm, anim=ANIM_ZOMBIE_ARM),
-        Box((-2, 12, 0), (-2, -12, -2), limb, leg, anim=ANIM_RIGHT_LEG),
-        Box((2, 12, 0), (-2, -12, -2), limb, leg, anim=ANIM_LEFT_LEG),
-    ])
+    return Model(
+        [
+            Box((0, 24, 0), (-4, 0, -4), head, face, anim=ANIM_HEAD),
+            Box((0, 12, 0), (-4, 0, -2), body, chest),
+            Box((-5, 22, 0), (-3, -10, -2), limb, arm, anim=ANIM_ZOMBIE_ARM),
+            Box((5, 22, 0), (-1, -10, -2), limb, arm, anim=ANIM_ZOMBIE_ARM),
+            Box((-2, 12, 0), (-2, -12, -2), limb, leg, anim=ANIM_RIGHT_LEG),
+            Box((2, 12, 0), (-2, -12, -2), limb, leg, anim=ANIM_LEFT_LEG),
+        ]
+    )
 
 
 def _armor_stand(colour: int) -> Model:
     wood, stone = "#b0894f", "#9a9a9a"
     parts: list[tuple[str, tuple[float, float, float], tuple[float, float, float]]] = [
         (stone, (-6, 0, -6), (12.0, 1.0, 12.0)),
-        (wood, (-2.9, 1, -1), (2.0, 11.0, 2.0)), (wood, (0.9, 1, -1), (2.0, 11.0, 2.0)),
+        (wood, (-2.9, 1, -1), (2.0, 11.0, 2.0)),
+        (wood, (0.9, 1, -1), (2.0, 11.0, 2.0)),
         (wood, (-4, 12, -1), (8.0, 2.0, 2.0)),
-        (wood, (-3, 14, -1), (2.0, 7.0, 2.0)), (wood, (1, 14, -1), (2.0, 7.0, 2.0)),
-        (wood, (-6, 21, -1.5), (12.0, 3.0, 3.0)), (wood, (-1, 24, -1), (2.0, 7.0, 2.0)),
+        (wood, (-3, 14, -1), (2.0, 7.0, 2.0)),
+        (wood, (1, 14, -1), (2.0, 7.0, 2.0)),
+        (wood, (-6, 21, -1.5), (12.0, 3.0, 3.0)),
+        (wood, (-1, 24, -1), (2.0, 7.0, 2.0)),
     ]
     boxes = [_box(c, (0, 0, 0), low, size, 900 + 7 * k) for k, (c, low, size) in enumerate(parts)]
     for side in (-1, 1):
@@ -300,6 +361,7 @@ def _armor_stand(colour: int) -> Model:
 
 # ---- items and the hand
 
+
 def _cube(block_id: int, biome: str) -> list[U8]:
     layers = block_layers(biome)
     return [layers.tile(block_id, face) for face in range(6)]
@@ -314,8 +376,15 @@ def _sheet(sprite: U8, depth: float, n: int) -> list[Box]:
             picture[..., :3] = (picture[..., :3] * 0.78).astype(np.uint8)
         empty = np.zeros((1, 1, 4), dtype=np.uint8)
         z = -depth / 2 + depth * k / max(n - 1, 1)
-        boxes.append(Box((0, 0, 0), (-8, -8, z), (16.0, 16.0, 0.0), [empty, empty, empty, empty, picture[:, ::-1], picture],
-                         cutout=True))
+        boxes.append(
+            Box(
+                (0, 0, 0),
+                (-8, -8, z),
+                (16.0, 16.0, 0.0),
+                [empty, empty, empty, empty, picture[:, ::-1], picture],
+                cutout=True,
+            )
+        )
     return boxes
 
 
@@ -325,8 +394,10 @@ def _item(index: int, biome: str) -> Model:
     block = catalogue().blocks.get(name)
     if block is None:
         return Model(_sheet(item_sprite(name), 1.0, 5), scale=1 / 16)
-    return Model([Box((0, 0, 0), (-8, -8, -8), (16.0, 16.0, 16.0), _cube(block.id, biome), cutout=block.shape != "opaque")],
-                 scale=1 / 16)
+    return Model(
+        [Box((0, 0, 0), (-8, -8, -8), (16.0, 16.0, 16.0), _cube(block.id, biome), cutout=block.shape != "opaque")],
+        scale=1 / 16,
+    )
 
 
 def _arm() -> Model:
@@ -392,7 +463,7 @@ class Models:
         self._ranges.append((len(self._rows), len(model.boxes)))
         self._scales.append(model.scale)
         for box in model.boxes:
-            turn = [np.deg2rad(a) for a in box.turn]
+            turn = [a * (math.pi / 180.0) for a in box.turn]
             self._rows.append([*box.pivot, *box.low, *box.size, *turn, float(box.anim), float(box.cutout)])
             faces = []
             for face in box.faces:

@@ -1,5 +1,8 @@
 """Light of the day, colours of sky and fog, sun, moon, stars and clouds: pure functions of the time and a direction."""
 
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# (compiled functions take what numba infers)
+
 from __future__ import annotations
 
 import math
@@ -10,11 +13,34 @@ from numba import njit
 
 from harness.world.blockworld.textures import hash_noise
 
-__all__ = ["CLOUD_CELLS", "SKY_PARAMETERS", "clouds", "cosine", "daylight", "sine", "sine_table", "sky_row"]
+__all__ = [
+    "CLOUD_CELLS",
+    "SKY_PARAMETERS",
+    "S_FOG",
+    "S_GLOW_R",
+    "clouds",
+    "cosine",
+    "daylight",
+    "fog_glow",
+    "sine",
+    "sine_table",
+    "sky_row",
+]
 
 # Slots of the per-frame sky parameters (float32).
 S_SKY, S_FOG, S_SUN_X, S_SUN_Y, S_STARS, S_GLOW, S_CLOUD, S_CLOUD_X, S_CLOUD_Y, S_RAIN, S_GLOW_R = (
-    0, 3, 6, 7, 8, 9, 10, 13, 14, 15, 16)
+    0,
+    3,
+    6,
+    7,
+    8,
+    9,
+    10,
+    13,
+    14,
+    15,
+    16,
+)
 SKY_PARAMETERS = 20
 CLOUD_CELLS = 128
 _CLOUD_SIZE = 12.0  # blocks a cloud cell is wide
@@ -33,7 +59,7 @@ def clouds() -> npt.NDArray[np.uint8]:
     """Where clouds are: uint8 [CLOUD_CELLS, CLOUD_CELLS], 1 = cloud, seamless at the edges."""
     n = CLOUD_CELLS
     total = np.zeros((n, n))
-    for k, (period, weight) in enumerate(((8, 1.0), (16, 0.75), (32, 0.55), (64, 0.3))):
+    for k, (period, weight) in enumerate(((8, 0.45), (16, 0.7), (32, 0.9), (64, 0.5))):
         grid = hash_noise(300 + k, period, period)
         at = np.arange(n) * period / n
         i = at.astype(int)
@@ -41,11 +67,11 @@ def clouds() -> npt.NDArray[np.uint8]:
         j = (i + 1) % period
         rows = grid[i] * (1 - f)[:, None] + grid[j] * f[:, None]
         total += weight * (rows[:, i] * (1 - f)[None, :] + rows[:, j] * f[None, :])
-    return (total > np.quantile(total, 0.76)).astype(np.uint8)
+    return (total > np.quantile(total, 0.78)).astype(np.uint8)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sine(table, angle):  # type: ignore[no-untyped-def]
+def sine(table, angle):
     """Sine of an angle in radians from the table, linearly between its entries."""
     turn = angle * (65536.0 / 6.283185307179586)
     low = math.floor(turn)
@@ -55,22 +81,22 @@ def sine(table, angle):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def cosine(table, angle):  # type: ignore[no-untyped-def]
+def cosine(table, angle):
     """Cosine of an angle in radians from the table."""
     return sine(table, angle + 1.5707963267948966)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _clamp(value):  # type: ignore[no-untyped-def]
+def _clamp(value):
     return min(max(value, 0.0), 1.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def daylight(table, time, rain, biome_heat, sky, light_rg, light_b):  # type: ignore[no-untyped-def]
+def daylight(table, time, rain, sky, light_rg, light_b):
     """Fill the sky parameters and the two light tables for a time of day.
 
-    ``light_rg`` and ``light_b`` are int32 [256]: brightness 0..256 for (occlusion nibble, light nibble). The angle of the
-    sun, its brightness and the brightness curve follow the game's published formulas, with gamma as VPT sets it.
+    ``light_rg`` and ``light_b`` are int32 [256]: brightness 0..256 for (occlusion nibble, light nibble). The angle of
+    the sun, its brightness and the brightness curve follow the game's published formulas, with gamma as VPT sets it.
     """
     f = time / 24000.0 - 0.25
     f -= math.floor(f)
@@ -88,7 +114,9 @@ def daylight(table, time, rain, biome_heat, sky, light_rg, light_b):  # type: ig
         lift = (0.06, 0.06, 0.09)[k]
         g = fog[k] * (day * (1.0 - lift) + lift) * (1.0 - 0.42 * rain)
         sky[S_FOG + k] = g * 255.0
-        sky[S_CLOUD + k] = (0.96, 0.97, 1.0)[k] * (day * (0.9, 0.9, 0.85)[k] + (0.1, 0.1, 0.15)[k]) * (1.0 - 0.5 * rain) * 255.0
+        sky[S_CLOUD + k] = (
+            (0.96, 0.97, 1.0)[k] * (day * (0.9, 0.9, 0.85)[k] + (0.1, 0.1, 0.15)[k]) * (1.0 - 0.5 * rain) * 255.0
+        )
     sky[S_SUN_X] = -sine(table, angle)
     sky[S_SUN_Y] = height
     stars = _clamp(1.0 - (height * 2.0 + 0.25))
@@ -121,7 +149,7 @@ def daylight(table, time, rain, biome_heat, sky, light_rg, light_b):  # type: ig
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _star(dx, dy, dz):  # type: ignore[no-untyped-def]
+def _star(dx, dy, dz):
     """Brightness of the star field in a direction: small squares on the faces of a cube about the eye."""
     ax, ay, az = abs(dx), abs(dy), abs(dz)
     side = np.int64(0)
@@ -150,19 +178,26 @@ def _star(dx, dy, dz):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _lights_of_heaven(dx, dy, dz, length, sky, r, g, b):  # type: ignore[no-untyped-def]
+def fog_glow(dx, dy, length, sky):
+    """Share 0..1 of the dawn's colour in the haze of a direction: towards the low sun, near the horizon."""
+    one = np.float32(1.0)
+    if sky[S_GLOW] <= np.float32(0.0):
+        return np.float32(0.0)
+    toward = dx / length * (one if sky[S_SUN_X] > np.float32(0.0) else -one)
+    low = one - abs(dy) / length * np.float32(2.2)
+    return max(np.float32(0.0), min(sky[S_GLOW] * toward * max(low, np.float32(0.0)) * np.float32(1.2), one))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lights_of_heaven(dx, dy, dz, length, sky, r, g, b):
     """Stars, sun and moon laid over a sky colour: squares on the celestial sphere about the axis of the day."""
     one = np.float32(1.0)
     inverse = one / length
     up = dy * inverse
-    if sky[S_GLOW] > np.float32(0.0):
-        toward = dx * inverse * (one if sky[S_SUN_X] > np.float32(0.0) else -one)
-        low = one - abs(up) * np.float32(2.2)
-        if toward > np.float32(0.0) and low > np.float32(0.0):
-            t = min(sky[S_GLOW] * toward * low * np.float32(1.2), one)
-            r += (sky[S_GLOW_R] - r) * t
-            g += (sky[S_GLOW_R + 1] - g) * t
-            b += (sky[S_GLOW_R + 2] - b) * t
+    t = fog_glow(dx, dy, length, sky)
+    r += (sky[S_GLOW_R] - r) * t
+    g += (sky[S_GLOW_R + 1] - g) * t
+    b += (sky[S_GLOW_R + 2] - b) * t
     if sky[S_STARS] > np.float32(0.0) and up > np.float32(0.02):
         star = _star(dx, dy, dz) * sky[S_STARS] * np.float32(330.0) * min(one, up * np.float32(6.0))
         r, g, b = r + star, g + star, b + star
@@ -190,7 +225,7 @@ def _lights_of_heaven(dx, dy, dz, length, sky, r, g, b):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sky_row(first, last, columns, ax, ay, az, bx, by, bz, sky, cloud, eye_x, cloud_height, eye_z, out):  # type: ignore[no-untyped-def]
+def sky_row(first, last, columns, ax, ay, az, bx, by, bz, sky, cloud, eye_x, cloud_height, eye_z, out):
     """Sky colours of the pixels [first, last) of a row: ``out`` uint8 [n, 3].
 
     A pixel's ray is a + x b in each axis (float32, not normalised).

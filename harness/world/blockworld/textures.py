@@ -1,7 +1,7 @@
 """Own 16 x 16 textures, made by code: block faces, breaking cracks and item sprites.
 
-Every texture is uint8 [16, 16, 4] (rows down, columns right, RGBA). Nothing here is read from a file or drawn after one:
-a texture is a palette, integer-hash noise and a few lines. Tinted textures are grey; the biome's colour is applied
+Every texture is uint8 [16, 16, 4] (rows down, columns right, RGBA). Nothing here is read from a file or drawn after
+one: a texture is a palette, integer-hash noise and a few lines. Tinted textures are grey; the biome's colour is applied
 by :func:`block_layers`.
 """
 
@@ -16,8 +16,18 @@ import numpy.typing as npt
 from harness.scenario.catalogue import Block, catalogue
 
 __all__ = [
-    "BIOMES", "MIPS", "N_CRACKS", "BlockLayers", "block_layers", "crack_texture", "hash_noise", "item_index", "item_names",
-    "item_sprite", "rgb", "texture",
+    "BIOMES",
+    "MIPS",
+    "N_CRACKS",
+    "BlockLayers",
+    "block_layers",
+    "crack_texture",
+    "hash_noise",
+    "item_index",
+    "item_names",
+    "item_sprite",
+    "rgb",
+    "texture",
 ]
 
 U8 = npt.NDArray[np.uint8]
@@ -29,10 +39,18 @@ _TILES = 4  # a ground texture is laid out as 4 x 4 differently turned copies, s
 
 # (grass, foliage) tint per biome, as published in the game's colour tables.
 BIOMES: dict[str, tuple[str, str]] = {
-    "plains": ("#91bd59", "#77ab2f"), "sunflower_plains": ("#91bd59", "#77ab2f"), "forest": ("#79c05a", "#59ae30"),
-    "birch_forest": ("#88bb67", "#6ba941"), "desert": ("#bfb755", "#aea42a"), "savanna": ("#bfb755", "#aea42a"),
-    "taiga": ("#86b783", "#68a464"), "snowy_tundra": ("#80b497", "#60a17b"), "snowy_plains": ("#80b497", "#60a17b"),
-    "jungle": ("#59c93c", "#30bb0b"), "swamp": ("#6a7039", "#6a7039"), "mountains": ("#8ab689", "#6da36b"),
+    "plains": ("#91bd59", "#77ab2f"),
+    "sunflower_plains": ("#91bd59", "#77ab2f"),
+    "forest": ("#79c05a", "#59ae30"),
+    "birch_forest": ("#88bb67", "#6ba941"),
+    "desert": ("#bfb755", "#aea42a"),
+    "savanna": ("#bfb755", "#aea42a"),
+    "taiga": ("#86b783", "#68a464"),
+    "snowy_tundra": ("#80b497", "#60a17b"),
+    "snowy_plains": ("#80b497", "#60a17b"),
+    "jungle": ("#59c93c", "#30bb0b"),
+    "swamp": ("#6a7039", "#6a7039"),
+    "mountains": ("#8ab689", "#6da36b"),
 }
 
 
@@ -49,7 +67,7 @@ def hash_noise(seed: int, height: int = 16, width: int = 16) -> F64:
         h ^= h >> np.uint32(shift)
         h *= np.uint32(factor)
     h ^= h >> np.uint32(15)
-    return h.astype(np.float64) / 2.0**32
+    return np.asarray(h.astype(np.float64) / 2.0**32)
 
 
 def _smooth(seed: int, period: int, height: int = 16, width: int = 16) -> F64:
@@ -91,8 +109,9 @@ def _grass_top() -> U8:
 
 
 def _dirt() -> U8:
-    out = _palette(["#966c4a", "#79553a", "#593d29", "#b9855c", "#745844", "#878787", "#6c6c6c"],
-                   [30, 34, 16, 14, 6, 3, 1.5], 11)
+    out = _palette(
+        ["#966c4a", "#79553a", "#593d29", "#b9855c", "#745844", "#878787", "#6c6c6c"], [30, 34, 16, 14, 6, 3, 1.5], 11
+    )
     blot = _smooth(12, 8) > 0.66
     out[blot, :3] = rgb("#79553a")
     return out
@@ -100,7 +119,7 @@ def _dirt() -> U8:
 
 def _fringe(seed: int) -> npt.NDArray[np.int64]:
     """How far the grass hangs over a side, per column: 2..4 pixels."""
-    return (2 + np.floor(hash_noise(seed, 1, 16)[0] * 2.6)).astype(np.int64)
+    return np.asarray(2 + np.floor(hash_noise(seed, 1, 16)[0] * 2.6), dtype=np.int64)
 
 
 def _grass_side() -> U8:
@@ -185,7 +204,7 @@ def _log_top(bark: U8, light: str, ring: str) -> U8:
 def _leaves(seed: int, holes: float) -> U8:
     """Grey foliage with see-through holes, in clumps."""
     clump = 0.55 * hash_noise(seed) + 0.45 * _smooth(seed + 1, 8)
-    level = 0.36 + 0.34 * _steps(hash_noise(seed + 2) * 0.65 + 0.35 * _smooth(seed + 3, 8), 5)
+    level = 0.29 + 0.34 * _steps(hash_noise(seed + 2) * 0.65 + 0.35 * _smooth(seed + 3, 8), 5)
     out = _shade((255, 255, 255), level)
     out[clump < np.quantile(clump, holes), 3] = 0
     return out
@@ -199,7 +218,7 @@ def _planks(light: str, dark: str, seed: int) -> U8:
     mix = a + (b - a) * level * 0.55
     mix[3::4] = b * 0.72
     for board, x in enumerate((15, 7, 3, 11)):
-        mix[board * 4:board * 4 + 3, x] = b * 0.78
+        mix[board * 4 : board * 4 + 3, x] = b * 0.78
     out = np.full((16, 16, 4), 255, dtype=np.uint8)
     out[..., :3] = np.round(mix)
     return out
@@ -263,12 +282,29 @@ def _clay(colour: str, seed: int) -> U8:
 
 
 _WOOL = {
-    "white": "#eaeced", "orange": "#f17716", "magenta": "#bd44b3", "light_blue": "#3aafd9", "yellow": "#f8c627",
-    "lime": "#70b919", "pink": "#ed8dac", "gray": "#3e4447", "light_gray": "#8e8e86", "cyan": "#158991",
-    "purple": "#792aac", "blue": "#35399d", "brown": "#724728", "green": "#546d1b", "red": "#a12722", "black": "#141519",
+    "white": "#eaeced",
+    "orange": "#f17716",
+    "magenta": "#bd44b3",
+    "light_blue": "#3aafd9",
+    "yellow": "#f8c627",
+    "lime": "#70b919",
+    "pink": "#ed8dac",
+    "gray": "#3e4447",
+    "light_gray": "#8e8e86",
+    "cyan": "#158991",
+    "purple": "#792aac",
+    "blue": "#35399d",
+    "brown": "#724728",
+    "green": "#546d1b",
+    "red": "#a12722",
+    "black": "#141519",
 }
-_CLAY = {"terracotta": "#985e43", "brown_terracotta": "#4d3323", "orange_terracotta": "#a15325",
-         "white_terracotta": "#d1b2a1"}
+_CLAY = {
+    "terracotta": "#985e43",
+    "brown_terracotta": "#4d3323",
+    "orange_terracotta": "#a15325",
+    "white_terracotta": "#d1b2a1",
+}
 _WOODS = {
     "oak": ("#7a6038", "#4a3720", "#b8945f", "#957445"),
     "spruce": ("#4b3318", "#2a1a0b", "#82613a", "#644a2b"),
@@ -279,16 +315,26 @@ _STRIPPED = ("#c2a05e", "#a5834b")
 def _table() -> dict[str, Callable[[], U8]]:
     """Texture name -> painter: every name of blocks.yaml has a row here."""
     rows: dict[str, Callable[[], U8]] = {
-        "grass_top": _grass_top, "grass_side": _grass_side, "dirt": _dirt, "stone": _stone, "sand": _sand,
-        "cobblestone": _cobblestone, "bedrock": _bedrock, "water": _water, "birch_log": _birch_log,
+        "grass_top": _grass_top,
+        "grass_side": _grass_side,
+        "dirt": _dirt,
+        "stone": _stone,
+        "sand": _sand,
+        "cobblestone": _cobblestone,
+        "bedrock": _bedrock,
+        "water": _water,
+        "birch_log": _birch_log,
         "birch_log_top": lambda: _log_top(_birch_log(), "#c6b77b", "#a8975f"),
-        "oak_leaves": lambda: _leaves(101, 0.24), "birch_leaves": lambda: _leaves(105, 0.26),
+        "oak_leaves": lambda: _leaves(101, 0.24),
+        "birch_leaves": lambda: _leaves(105, 0.26),
         "spruce_leaves": lambda: _leaves(109, 0.20),
         "oak_planks": lambda: _planks("#bd9860", "#8d6d3d", 121),
         "birch_planks": lambda: _planks("#d3c286", "#a99a66", 125),
         "spruce_planks": lambda: _planks("#84623a", "#5a4225", 129),
-        "crafting_table_top": _table_top, "crafting_table_side": lambda: _table_side(False),
-        "crafting_table_front": lambda: _table_side(True), "glass": _glass,
+        "crafting_table_top": _table_top,
+        "crafting_table_side": lambda: _table_side(False),
+        "crafting_table_front": lambda: _table_side(True),
+        "glass": _glass,
         "green_stained_glass": lambda: _stained("#667f33"),
         "stripped_oak_log": lambda: _bark(*_STRIPPED, 135),
         "stripped_oak_log_top": lambda: _log_top(_bark(*_STRIPPED, 135), "#c2a05e", "#a5834b"),
@@ -339,6 +385,15 @@ def crack_texture(stage: int) -> U8:
     return out
 
 
+def _shadow() -> U8:
+    """A soft round shadow, uint8 [16, 16, 4]."""
+    y, x = np.mgrid[0:16, 0:16]
+    reach = np.hypot(x - 7.5, y - 7.5) / 8.0
+    out = np.zeros((16, 16, 4), dtype=np.uint8)
+    out[..., 3] = np.round(105 * np.clip((1.0 - reach) * 2.2, 0, 1))
+    return out
+
+
 # ---- items
 
 _SPRITES: dict[str, tuple[str, dict[str, str]]] = {}
@@ -359,20 +414,120 @@ _HEADS = {
     "stone": {"a": "#8b8b8b", "b": "#b5b5b5", "c": "#5a5a5a"},
     "iron": {"a": "#d8d8d8", "b": "#ffffff", "c": "#8a8a8a"},
 }
-_AXE = ["", "         cc", "        cbac", "       cbaaHc", "      cbaahHac", "      caahkcaac", "       cchkH cc",
-        "        hkH", "       hkH", "      hkH", "     hkH", "    hkH", "   hkH", "  hkH", "  HH"]
-_PICKAXE = ["", "     ccccc", "    cbbbaac", "     cccaahH", "        hkacc", "        hkHaac", "       hkH caac",
-            "      hkH  cabc", "     hkH    cbc", "    hkH     cbc", "   hkH      cbc", "  hkH        c", " hkH", " HH"]
-_SHOVEL = ["", "           cccc", "          cbbac", "         cbaaac", "         caaac", "         hacc", "        hkHc",
-           "       hkH", "      hkH", "     hkH", "    hkH", "   hkH", "  hkH", " HHH", "  HH"]
-_SWORD = ["             ccc", "            cbac", "           cbaac", "          cbaac", "         cbaac", "        cbaac",
-          "       cbaac", "   cc cbaac", "   cacbaac", "    caaac", "    ccac", "   hkcacc", "  hkH ccc", "cckH", "cac", "ccc"]
-_STICK = ["", "", "             H", "            hkH", "           hkH", "          hkH", "         hkH", "        hkH",
-          "       hkH", "      hkH", "     hkH", "    hkH", "   hkH", "   HH"]
-_SHEARS = ["", "", "      cc", "      cac", "       cac", "       caac", "   ccc cac", "  caaacaac", "   cccaaaac",
-           "     rraacc", "    r rracc", "    r  rr", "     rr  r", "        rr"]
-_MEAT = ["", "", "", "     oooo", "   oommmmoo", "  ommwmmmmmo", " ommwwmmmnmmo", " omwwmmmnnmmo", " ommwmmmmmmno",
-         "  onmmmmmmnno", "   oonnnnnoo", "     ooooo"]
+_AXE = [
+    "",
+    "         cc",
+    "        cbac",
+    "       cbaaHc",
+    "      cbaahHac",
+    "      caahkcaac",
+    "       cchkH cc",
+    "        hkH",
+    "       hkH",
+    "      hkH",
+    "     hkH",
+    "    hkH",
+    "   hkH",
+    "  hkH",
+    "  HH",
+]
+_PICKAXE = [
+    "",
+    "     ccccc",
+    "    cbbbaac",
+    "     cccaahH",
+    "        hkacc",
+    "        hkHaac",
+    "       hkH caac",
+    "      hkH  cabc",
+    "     hkH    cbc",
+    "    hkH     cbc",
+    "   hkH      cbc",
+    "  hkH        c",
+    " hkH",
+    " HH",
+]
+_SHOVEL = [
+    "",
+    "           cccc",
+    "          cbbac",
+    "         cbaaac",
+    "         caaac",
+    "         hacc",
+    "        hkHc",
+    "       hkH",
+    "      hkH",
+    "     hkH",
+    "    hkH",
+    "   hkH",
+    "  hkH",
+    " HHH",
+    "  HH",
+]
+_SWORD = [
+    "             ccc",
+    "            cbac",
+    "           cbaac",
+    "          cbaac",
+    "         cbaac",
+    "        cbaac",
+    "       cbaac",
+    "   cc cbaac",
+    "   cacbaac",
+    "    caaac",
+    "    ccac",
+    "   hkcacc",
+    "  hkH ccc",
+    "cckH",
+    "cac",
+    "ccc",
+]
+_STICK = [
+    "",
+    "",
+    "             H",
+    "            hkH",
+    "           hkH",
+    "          hkH",
+    "         hkH",
+    "        hkH",
+    "       hkH",
+    "      hkH",
+    "     hkH",
+    "    hkH",
+    "   hkH",
+    "   HH",
+]
+_SHEARS = [
+    "",
+    "",
+    "      cc",
+    "      cac",
+    "       cac",
+    "       caac",
+    "   ccc cac",
+    "  caaacaac",
+    "   cccaaaac",
+    "     rraacc",
+    "    r rracc",
+    "    r  rr",
+    "     rr  r",
+    "        rr",
+]
+_MEAT = [
+    "",
+    "",
+    "",
+    "     oooo",
+    "   oommmmoo",
+    "  ommwmmmmmo",
+    " ommwwmmmnmmo",
+    " omwwmmmnnmmo",
+    " ommwmmmmmmno",
+    "  onmmmmmmnno",
+    "   oonnnnnoo",
+    "     ooooo",
+]
 
 
 def _tool(rows: list[str], material: str) -> U8:
@@ -385,10 +540,14 @@ def _meat(meat: str, dark: str, fat: str, rim: str) -> U8:
 
 def _sprites() -> dict[str, Callable[[], U8]]:
     return {
-        "wooden_axe": lambda: _tool(_AXE, "wooden"), "stone_axe": lambda: _tool(_AXE, "stone"),
-        "iron_axe": lambda: _tool(_AXE, "iron"), "wooden_pickaxe": lambda: _tool(_PICKAXE, "wooden"),
-        "iron_pickaxe": lambda: _tool(_PICKAXE, "iron"), "wooden_shovel": lambda: _tool(_SHOVEL, "wooden"),
-        "wooden_sword": lambda: _tool(_SWORD, "wooden"), "iron_sword": lambda: _tool(_SWORD, "iron"),
+        "wooden_axe": lambda: _tool(_AXE, "wooden"),
+        "stone_axe": lambda: _tool(_AXE, "stone"),
+        "iron_axe": lambda: _tool(_AXE, "iron"),
+        "wooden_pickaxe": lambda: _tool(_PICKAXE, "wooden"),
+        "iron_pickaxe": lambda: _tool(_PICKAXE, "iron"),
+        "wooden_shovel": lambda: _tool(_SHOVEL, "wooden"),
+        "wooden_sword": lambda: _tool(_SWORD, "wooden"),
+        "iron_sword": lambda: _tool(_SWORD, "iron"),
         "stick": lambda: _draw(_STICK, _HANDLE),
         "shears": lambda: _draw(_SHEARS, {**_HEADS["iron"], "r": "#7a2f2f"}),
         "beef": lambda: _meat("#b8322c", "#8d201d", "#e2b3a4", "#5c1413"),
@@ -471,7 +630,7 @@ class BlockLayers:
         info: int32 [layers, 4]: first texel, row stride, u mask, v mask.
         layer_of: int32 [256, 6]: the layer on each face of a block id (faces -x +x -y +y -z +z).
         tiles: the 16 x 16 picture of each layer, for icons and small cubes.
-        cracks: int32 [10]: layers of the breaking stages.
+        cracks: int32 [11]: layers of the breaking stages, and of a creature's shadow.
     """
 
     def __init__(self, biome: str) -> None:
@@ -503,9 +662,12 @@ class BlockLayers:
                     tile = _tinted(texture(name), self._colour(tint), name == "grass_side")
                     seen[name, tint] = add(tile, _turned(tile, len(seen)) if name in _TURNED else tile)
                 self.layer_of[block.id, face] = seen[name, tint]
-        self.cracks = np.array([add(crack_texture(k), crack_texture(k)) for k in range(N_CRACKS)], dtype=np.int32)
+        marks = [*(crack_texture(k) for k in range(N_CRACKS)), _shadow()]
+        self.cracks = np.array([add(mark, mark) for mark in marks], dtype=np.int32)
         self.levels = [
-            np.ascontiguousarray(np.concatenate([_coarser(p, 1 << k).reshape(-1, 4) for p in parts])).view(np.uint32).reshape(-1)
+            np.ascontiguousarray(np.concatenate([_coarser(p, 1 << k).reshape(-1, 4) for p in parts]))
+            .view(np.uint32)
+            .reshape(-1)
             for k in range(MIPS)
         ]
         self.texels = self.levels[0]

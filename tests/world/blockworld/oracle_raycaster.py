@@ -1,7 +1,7 @@
 """A second renderer, written independently: one ray a pixel, stepped from voxel to voxel, in double precision.
 
-It shares the tables of the rasteriser (textures, boxes of the creatures) and none of its geometry: no meshes, no projection,
-no sorting. What it knows is the contract: which faces exist, how textures lie on them, how creatures stand.
+It shares the tables of the rasteriser (textures, boxes of the creatures) and none of its geometry: no meshes, no
+projection, no sorting. What it knows is the contract: which faces exist, how textures lie on them, how creatures stand.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def creature_boxes(view: View) -> np.ndarray:
             feet = feet + np.array([0, 0.22 + 0.1 * math.sin(e[E_AGE] / 10), 0])
             yaw = math.degrees(e[E_AGE] / 20)
         body = rotation(1, yaw) @ rotation(2, max(e[E_HURT] - 10, 0) * 90 if e[E_HURT] >= 10 else 0)
-        for part in table.parts[first:first + count]:
+        for part in table.parts[first : first + count]:
             pivot, low, size, turn, anim = part[0:3], part[3:6], part[6:9], np.degrees(part[9:12]), int(part[12])
             swing = math.degrees(math.sin(e[E_SWING]))
             turn = turn.copy()
@@ -107,7 +107,9 @@ def _block(voxels, origin, ground, ground_y, x, y, z):
 
 
 @njit(cache=True)
-def _cast(eye, axes, half_height, width, height, voxels, origin, ground, ground_y, kind, solid, boxes, far, ids, depths):
+def _cast(
+    eye, axes, half_height, width, height, voxels, origin, ground, ground_y, kind, solid, boxes, far, ids, depths
+):
     for row in range(height):
         for column in range(width):
             a = (column + 0.5 - width / 2) / (height / 2) * half_height
@@ -165,6 +167,21 @@ def cast(grid: Grid, view: View, width: int = 640, height: int = 360, fov: float
     axes = np.array([right, np.cross(right, forward), forward])
     kind, solid = face_masks()
     ids, depths = np.zeros((height, width), dtype=np.int64), np.zeros((height, width))
-    _cast(np.array(view.eye, dtype=np.float64), axes, math.tan(math.radians(fov / 2)), width, height, grid.voxels, grid.origin,
-          grid.ground, grid.ground_y, kind, solid, creature_boxes(view), far, ids, depths)
+    _cast(
+        np.array(view.eye, dtype=np.float64),
+        axes,
+        math.tan(math.radians(fov / 2)),
+        width,
+        height,
+        grid.voxels,
+        grid.origin,
+        grid.ground,
+        grid.ground_y,
+        kind,
+        solid,
+        creature_boxes(view),
+        far,
+        ids,
+        depths,
+    )
     return ids, depths

@@ -21,7 +21,17 @@ from harness.world.blockworld.render import Renderer
 from harness.world.blockworld.textures import BIOMES, block_layers, item_index, item_names, item_sprite, texture
 from harness.world.blockworld.view import HAND_ID, SKY_DEPTH, View
 
-HOTBAR = (("oak_planks", 64), ("iron_axe", 1), None, ("beef", 3), ("grass_block", 12), None, None, ("glass", 2), ("stick", 1))
+HOTBAR = (
+    ("oak_planks", 64),
+    ("iron_axe", 1),
+    None,
+    ("beef", 3),
+    ("grass_block", 12),
+    None,
+    None,
+    ("glass", 2),
+    ("stick", 1),
+)
 
 
 def copy_of(grid: Grid) -> Grid:
@@ -31,7 +41,12 @@ def copy_of(grid: Grid) -> Grid:
 def busy_view(grid: Grid, draw: np.random.Generator) -> View:
     view = random_view(grid, draw)
     x, y, z = (int(np.floor(c)) for c in view.eye)
-    view.hotbar, view.selected, view.health, view.held = HOTBAR, 3, 13.0, str(draw.choice(["", "iron_axe", "oak_planks"]))
+    view.hotbar, view.selected, view.health, view.held = (
+        HOTBAR,
+        3,
+        13.0,
+        str(draw.choice(["", "iron_axe", "oak_planks"])),
+    )
     view.swing, view.bob, view.hurt = float(draw.random()), float(draw.uniform(0, 6)), float(draw.choice([0.0, 0.5]))
     view.crack = (x + 1, y - 2, z + 2, int(draw.integers(0, 10)))
     view.weather = str(draw.choice(["clear", "rain"]))
@@ -50,7 +65,7 @@ def small_digest() -> str:
 
 def test_a_fresh_process_draws_the_same_bytes() -> None:
     here = Path(__file__).parent
-    code = f"import sys; sys.path.insert(0, {str(here)!r}); from test_render_laws import small_digest; print(small_digest())"
+    code = f"import sys; sys.path.insert(0, {str(here)!r}); import test_render_laws as t; print(t.small_digest())"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == small_digest()
 
@@ -67,7 +82,9 @@ def test_a_strided_picture_is_columns_of_the_full_one(seed: int) -> None:
     for a, b in zip(full, strided, strict=True):
         assert np.array_equal(a[:, 2::5], b)
     assert strided[0].shape == (360, 128, 3)
-    resized = [cv2.resize(np.ascontiguousarray(p), (128, 128), interpolation=cv2.INTER_LINEAR) for p in (full[0], strided[0])]
+    resized = [
+        cv2.resize(np.ascontiguousarray(p), (128, 128), interpolation=cv2.INTER_LINEAR) for p in (full[0], strided[0])
+    ]
     assert np.array_equal(*resized)
 
 
@@ -93,8 +110,12 @@ def test_given_arrays_are_written_and_returned() -> None:
     assert digest(out) == digest(renderer.frame(view))
 
 
-cells = st.tuples(st.integers(-24, 23), st.integers(GROUND_Y - 4, GROUND_Y + 9), st.integers(-16, 31),
-                  st.sampled_from(sorted(b.id for b in catalogue().blocks.values())))
+cells = st.tuples(
+    st.integers(-24, 23),
+    st.integers(GROUND_Y - 4, GROUND_Y + 9),
+    st.integers(-16, 31),
+    st.sampled_from(sorted(b.id for b in catalogue().blocks.values())),
+)
 
 
 @settings(max_examples=15, deadline=None)
@@ -158,8 +179,11 @@ def test_hud_shows_hotbar_and_health() -> None:
     base = View(eye=(0.5, GROUND_Y + 2.62, 0.5))
     renderer = Renderer(grid)
     plain = renderer.frame(base)[0]
-    for change, box in ((dict(hotbar=HOTBAR), (338, 360, 229, 411)), (dict(health=5.0), (321, 331, 229, 311)),
-                        (dict(selected=4), (337, 360, 228, 412))):
+    for change, box in (
+        (dict(hotbar=HOTBAR), (338, 360, 229, 411)),
+        (dict(health=5.0), (321, 331, 229, 311)),
+        (dict(selected=4), (337, 360, 228, 412)),
+    ):
         other = renderer.frame(View(eye=base.eye, **change))[0]
         rows, columns = np.nonzero((other != plain).any(axis=-1))
         assert len(rows) > 20
@@ -215,7 +239,9 @@ def test_every_texture_of_the_table_is_painted() -> None:
     assert [item_index(n) for n in item_names()] == list(range(len(item_names())))
 
 
-@pytest.mark.parametrize("bad", [dict(width=0), dict(column_stride=0), dict(column_stride=5, column_offset=5), dict(fov=0.0)])
+@pytest.mark.parametrize(
+    "bad", [dict(width=0), dict(column_stride=0), dict(column_stride=5, column_offset=5), dict(fov=0.0)]
+)
 def test_sizes_that_make_no_picture_are_refused(bad: dict[str, int]) -> None:
     grid = Grid(np.zeros((4, 16, 16), dtype=np.uint8), (0, 0, 0), 1, 0)
     with pytest.raises(WorldError, match="expected"):
