@@ -22,10 +22,12 @@ from harness.registry import data_dir, lookup
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["AgentDefinition", "agent_names", "load_agent", "read_agent_definition", "read_weights_file"]
+__all__ = [
+    "AgentDefinition", "agent_names", "load_agent", "read_agent_definition", "read_weights_file", "widened",
+]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_KEYS = ("kind", "description", "arguments", "weights", "licence")
+_KEYS = ("kind", "description", "arguments", "weights", "licence", "training")
 _WEIGHTS_KEYS = ("file", "sha256")
 
 
@@ -175,7 +177,7 @@ def load_agent(name_or_path: str | Path, *, device: str = "auto", **overrides: A
         if "weights" not in known:
             raise AgentError(f"agents of kind {definition.kind} have no weights", where=str(definition.path))
         digest = _check_digest(definition.weights, definition.sha256)
-        arguments["weights"] = read_weights_file(definition.weights)
+        arguments["weights"] = widened(read_weights_file(definition.weights))
         arguments["weights_note"] = {"file": definition.weights.name, "sha256": digest, "licence": definition.licence}
     agent = cls(**arguments)
     assert isinstance(agent, Agent)
@@ -237,6 +239,12 @@ def read_weights_file(path: str | Path) -> dict[str, torch.Tensor]:
             isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in table.items()):
         raise WeightsError(f"{path.name} holds {type(table).__name__}, expected tensors by name", where=str(path))
     return dict(table)
+
+
+def widened(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights stored in half precision as the float32 they are computed in; everything else as it is."""
+    return {name: weight.float() if str(weight.dtype) in ("torch.float16", "torch.bfloat16") else weight
+            for name, weight in weights.items()}
 
 
 def _is_zip(path: Path) -> bool:

@@ -131,8 +131,15 @@ class VPTPolicy(nn.Module):
             AgentError: for a wrong shape or dtype.
         """
         self._check(frames, first, state)
+        return self.forward_embedded(self.embed(frames), first, state)
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """The image network alone: frames uint8 [b, t, H, W, 3] to embeddings [b, t, d]."""
+        return image_forward(self.net, frames, self.hook_stack)
+
+    def forward_embedded(self, x: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+        """The rest of ``forward``, from the embeddings [b, t, d] that ``embed`` gave."""
         hooks, net = self.hook_stack, self.net
-        x = image_forward(net, frames, hooks)
         biases = _Visibility(first, self.config.window)
         keys, values = [], []
         for i, block in enumerate(net.recurrent_layer.blocks):  # type: ignore[union-attr,arg-type]
