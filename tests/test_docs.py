@@ -21,7 +21,8 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    lines = [line for page in PAGES for body in blocks(page, "bash") for line in body.replace("\\\n", " ").splitlines()]
+    bodies = [body.replace("\\\n", " ") for page in PAGES for body in blocks(page, "bash")]
+    lines = [line for body in bodies for line in body.splitlines()]
     parts = [part.split("#")[0].strip() for line in lines for part in line.split("&&")]
     return sorted({part for part in parts if part.startswith("harness ")})
 
@@ -47,8 +48,8 @@ def test_every_documented_option_exists(command: str) -> None:
         found = group.get_command(None, words[0])  # type: ignore[arg-type]
         assert found is not None, f"{command}: no command {words[0]}"
         group, path, words = found, [*path, words[0]], words[1:]
-    known = {option for parameter in group.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
-    unknown = [w.split("=")[0] for w in words if w.startswith("--") and w.split("=")[0] not in known]
+    known = {option for parameter in group.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    unknown = [w.split("=")[0] for w in words if w.startswith("--") and w.split("=")[0] not in {*known, "--help"}]
     assert not unknown, f"{command}: unknown options {unknown}"
     assert CliRunner().invoke(cli, [*path, "--help"]).exit_code == 0
 
@@ -56,7 +57,7 @@ def test_every_documented_option_exists(command: str) -> None:
 def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """README's Python block, shortened to a few steps, leaves a recording and a video."""
     (body,) = blocks(ROOT / "README.md", "python")
-    lines = [line for line in body.splitlines() if line.strip() and not line.lstrip().startswith(("#", "import", "from"))]
+    lines = [line for line in body.splitlines() if line.strip() and not line.startswith(("#", "import", "from"))]
     assert len(lines) <= 9, "the front door's example fits in a few lines"
     assert 'load_scenario("scenarios/villager.yaml")' in body
     (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")

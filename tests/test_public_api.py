@@ -17,7 +17,7 @@ def test_every_name_of_the_front_door_opens() -> None:
 
 
 def _loaded(program: str) -> set[str]:
-    program += "\nimport sys; print(' '.join(m for m in %r if m in sys.modules))" % (HEAVY,)
+    program += f"\nimport sys; print(' '.join(m for m in {HEAVY!r} if m in sys.modules))"
     output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120)
     return set(output.stdout.split())
 
