@@ -28,7 +28,9 @@ TABLES: dict[str, dict[str, str]] = {
         "PixelMask": "harness.intervention.input:PixelMask",
         "ActionOverride": "harness.intervention.action:ActionOverride",
     },
-    "harness.analyses": {},
+    "harness.analyses": {
+        "attention": "harness.analysis.attention:attention_maps",
+    },
 }
 
 

@@ -122,6 +122,8 @@ def test_a_large_run_is_announced(scenario: str, fake_agent: str, tmp_path: Path
 def test_what_a_run_refuses(scenario: str, fake_agent: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     refused(call("run", "vilager"), "vilager", "villager")
+    assert call("run", "vilager").stderr.count("error:") == 1
+    refused(call("run", scenario, "--backend", "video", "--agent", "noop"), "got none", "harness trace")
     refused(run(scenario, "vpt-nan", out), 'unknown agent "vpt-nan"', "vpt-nano")
     refused(call("run", scenario, "--backend", "blokworld", "--agent", "noop"), "blokworld", "blockworld")
     refused(run(scenario, fake_agent, out, "--hooks", "blocks.9.*"), "blocks.9.*")

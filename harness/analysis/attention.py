@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -43,17 +44,18 @@ class AttentionMaps(Result):
         weights: Float = self.weights[step].reshape(-1, self.weights.shape[3])
         return weights
 
-    def mean(self, step: int) -> Float:
-        """The mean over layers and heads in one step, float32 [age]."""
-        mean: Float = self.at(step).mean(axis=0)
-        return mean
+    @functools.cached_property
+    def means(self) -> Float:
+        """The mean over layers and heads, float32 [t, age]."""
+        means: Float = self.weights.mean(axis=(1, 2))
+        return means
 
     def most_attended(self, step: int, n: int = 3) -> list[tuple[int, float]]:
         """The past pictures looked at most: (age, mean weight over layers and heads), strongest first.
 
         The current picture (age 0) is left out, and ages from before the episode.
         """
-        past = self.mean(step)[1:step + 1]
+        past = self.means[step, 1:step + 1]
         ages = np.argsort(-past, kind="stable")[:n]
         return [(int(age) + 1, float(past[age])) for age in ages]
 

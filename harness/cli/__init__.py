@@ -14,7 +14,7 @@ import click
 from harness.errors import HarnessError, unknown_name
 from harness.registry import load_object
 
-__all__ = ["LazyGroup", "Refusal", "cli", "main"]
+__all__ = ["LazyGroup", "Refusal", "cli", "in_words", "main"]
 
 _COMMANDS = {
     "run": ("harness.cli.run:run", "Let an agent play a scenario, and record it."),
@@ -37,7 +37,12 @@ class Refusal(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print to standard error."""
-        click.echo(f"error: {self.message}", err=True)
+        click.echo(in_words(self.message), err=True)
+
+
+def in_words(message: str) -> str:
+    """A message as the command line prints it; lists of problems in a file say "error:" themselves."""
+    return message if message.startswith("error:") else f"error: {message}"
 
 
 class LazyGroup(click.Group):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli import in_words
 from harness.cli.names import BACKEND, SCENARIO, echo_json
 from harness.cli.run import parse_settings
 from harness.errors import HarnessError
@@ -77,7 +78,7 @@ def validate(names: tuple[str, ...], settings: tuple[str, ...]) -> None:
             compile_scenario(loaded, seed=0)
         except HarnessError as problem:
             problems.append(problem)
-            click.echo(f"error: {problem}", err=True)
+            click.echo(in_words(str(problem)), err=True)
         else:
             click.echo(f"{name}: OK")
     if problems:

@@ -112,7 +112,7 @@ def _history(canvas: Picture, maps: AttentionMaps, scene: Scene) -> None:
     steps = width // 2
     first = scene.step - steps + 1
     strip = np.zeros((n_ages, steps), np.float32)
-    shown = maps.weights[max(0, first):scene.step + 1].mean(axis=(1, 2))
+    shown = maps.means[max(0, first):scene.step + 1]
     strip[:, steps - len(shown):] = shown.T[::-1]
     draw.box(canvas, x, y, width, height, PANEL)
     draw.heat(canvas, strip, scene.shade, x, y, width, height)

@@ -345,7 +345,8 @@ class Recording:
     @functools.cached_property
     def events(self) -> list[dict[str, Any]]:
         """What happened, each with its ``step``: the world's events, and interventions that changed something."""
-        return [event for event in read_lines(self.path / schema.EVENTS) if event.get("step", 0) < len(self)]
+        found = read_lines(self.path / schema.EVENTS)
+        return [event for event in found if isinstance(event.get("step"), int) and event["step"] < len(self)]
 
     @functools.cached_property
     def pov(self) -> FrameSequence:

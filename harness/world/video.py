@@ -61,8 +61,12 @@ class VideoWorld(World):
 
     capabilities = Capabilities("video", actions_matter=False, deterministic=True)
 
-    def __init__(self, scenario: Scenario, *, path: str | Path, render_mode: str | None = "rgb_array") -> None:
+    def __init__(self, scenario: Scenario, *, path: str | Path | None = None, render_mode: str | None = "rgb_array"
+                 ) -> None:
         super().__init__(scenario, render_mode=render_mode)
+        if path is None:
+            raise VideoError("the video backend plays a video and got none",
+                             hint="use harness trace VIDEO, or make_world(..., backend='video', path=...)")
         self.path = Path(path)
         self._frames: Iterator[Frame] = iter(())
         self.size, self.n_frames, rate = _probe(self.path)
