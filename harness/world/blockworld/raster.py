@@ -624,6 +624,7 @@ def _shade(
     fog_scale = np.float32(256.0 / (FOG_END - FOG_START))
     fog_r, fog_g, fog_b = np.int64(sky[S_FOG]), np.int64(sky[S_FOG + 1]), np.int64(sky[S_FOG + 2])
     level_size = texels.shape[0] // MIPS
+    texel_of, light_of = np.empty(n, np.int32), np.empty(n, np.int32)
     eye_x, eye_z = np.float32(cam[C_EYE]), np.float32(cam[C_EYE + 2])
     ax, ay, az = np.float32(cam[C_DX]), np.float32(cam[C_DX + 1]), np.float32(cam[C_DX + 2])
     for y in range(row0, row1):
@@ -656,15 +657,21 @@ def _shade(
             ua, ur = coeffs[q, 3], coeffs[q, 4] * fy + coeffs[q, 5]
             va, vr = coeffs[q, 6], coeffs[q, 7] * fy + coeffs[q, 8]
             hurt = flags & HURT != 0
+            last_u, last_v = np.float32(umax), np.float32(vmax)
             z1, z2, z3 = coeffs[q, 9], coeffs[q, 10], coeffs[q, 11]
             for i in range(np.uint64(first), np.uint64(last)):
                 x = columns[i]
                 z = depth_row[i]
-                u = min(max(np.int32((ua * x + ur) * z), 0), umax)
-                v = min(max(np.int32((va * x + vr) * z), 0), vmax)
-                coarse = (level_size if z > z1 else 0) + (level_size if z > z2 else 0) + (level_size if z > z3 else 0)
-                colour = texels[np.uint64(coarse + texel + ((v + vadd) & vmask) * row + ((u + uadd) & umask))]
-                lamp = np.uint64(lights[np.uint64(light + (v >> lshift) * lrow + (u >> lshift))])
+                u = np.int32(min(max((ua * x + ur) * z, np.float32(0.0)), last_u))
+                v = np.int32(min(max((va * x + vr) * z, np.float32(0.0)), last_v))
+                level = np.int32(z > z1) + np.int32(z > z2) + np.int32(z > z3)
+                texel_of[i] = level * level_size + texel + ((v + vadd) & vmask) * row + ((u + uadd) & umask)
+                light_of[i] = light + (v >> lshift) * lrow + (u >> lshift)
+            for i in range(np.uint64(first), np.uint64(last)):
+                x = columns[i]
+                z = depth_row[i]
+                colour = texels[np.uint64(texel_of[i])]
+                lamp = np.uint64(lights[np.uint64(light_of[i])])
                 rg = (light_rg[lamp] * shade) >> 8
                 b8 = (light_b[lamp] * shade) >> 8
                 r = (np.int64(colour & np.uint32(255)) * rg) >> 8
