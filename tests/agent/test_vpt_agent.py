@@ -71,6 +71,8 @@ def test_what_was_handed_out_is_never_overwritten() -> None:
     for pov in frames[1:]:
         state = agent.act({"pov": pov}, state, rng, hooks=agent.resolve_hooks(["*"])).state
     assert all(np.array_equal(copies[name], value) for name, value in first.activations.items())
+    with pytest.raises(ValueError, match="read-only"):
+        first.activations["blocks.0.attn.hook_k_mem"][:] = 0
 
 
 def test_deterministic_takes_the_most_likely_and_draws_nothing() -> None:

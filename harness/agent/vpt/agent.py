@@ -212,7 +212,12 @@ class VPTAgent(Agent):
         index: dict[str, Any] = {"b": 0, "t": i, "T": keys}
         axes = self.policy.hook_stack.points[name].axes
         part = x[tuple(index.get(axis, slice(None)) for axis in axes)]
-        return part.numpy() if part.device.type == "cpu" else PendingArray(part)
+        if part.device.type != "cpu":
+            return PendingArray(part)
+        array = part.numpy()
+        # It may be a view of the memory itself (hook_k_mem): whoever watches must not be able to write there.
+        array.flags.writeable = False
+        return array
 
     @contextmanager
     def _settings(self) -> Iterator[None]:
