@@ -26,6 +26,7 @@ _HISTORY = (_SIDE, 262, _SIDE_WIDTH - 44, 158)
 _MAP_TOP, _MAP_HEIGHT = 500, 176
 _LABELS = 44
 _KEYS_Y = 432
+_BLANK = np.full((HEIGHT, WIDTH, 3), PAPER, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Scene:
 
 def compose_frame(scene: Scene) -> Picture:
     """Draw a scene: uint8 [720, 1280, 3] RGB."""
-    canvas = np.full((HEIGHT, WIDTH, 3), PAPER, dtype=np.uint8)
+    canvas = _BLANK.copy()
     _top(canvas, scene)
     x, y, width, height = _VIEW
     draw.paste(canvas, scene.pov, x, y)

@@ -24,6 +24,7 @@ __all__ = ["FrameSequence", "FrameWriter", "count_frames", "write_share_video"]
 Frame = npt.NDArray[np.uint8]
 _GOP = 10
 _CACHED = 32
+_BT709, _LIMITED = 1, 1
 _MASTER = {
     "qp": "0", "preset": "ultrafast", "tune": "zerolatency",
     "x264-params": "colormatrix=GBR:fullrange=on:colorprim=bt709:transfer=iec61966-2-1",
@@ -208,6 +209,12 @@ class FrameSequence(Sequence[Frame]):
         self._next = number
 
 
+def _tag_colours(codec: Any) -> None:
+    """Say that the colours are BT.709, limited range; players guess otherwise, and differ."""
+    codec.color_primaries = codec.color_trc = codec.colorspace = _BT709
+    codec.color_range = _LIMITED
+
+
 def write_share_video(frames: Iterable[Frame], path: Path, fps: float) -> int:
     """Encode pictures for people: ``.mp4`` (H.264 4:2:0, plays everywhere) or ``.webm`` (VP9, plays in every browser).
 
@@ -234,10 +241,12 @@ def write_share_video(frames: Iterable[Frame], path: Path, fps: float) -> int:
         with av.open(str(part), "w", format=container_format, options=container_options) as container:
             stream: Any = container.add_stream(codec, rate=_rate(fps), options=options)
             stream.pix_fmt = "yuv420p"
+            _tag_colours(stream.codec_context)
             for frame in frames:
                 if n == 0:
                     stream.height, stream.width = frame.shape[:2]
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709")))
                 n += 1
             if n:
                 container.mux(stream.encode(None))

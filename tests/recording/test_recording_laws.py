@@ -250,6 +250,19 @@ def test_an_episode_without_hooks_or_policy(tmp_path: Path) -> None:
     assert len(recording.activations) == 0 and recording.hooks == [] and len(recording) == 3
 
 
+@pytest.mark.parametrize("suffix", [".webm", ".mp4"])
+def test_a_copy_has_the_right_colours(tmp_path: Path, suffix: str) -> None:
+    import av
+
+    colours = [(255, 189, 84), (30, 160, 40), (20, 40, 220), (200, 30, 30), (128, 128, 128)]
+    frames = [np.full((64, 96, 3), colour, np.uint8) for colour in colours for _ in range(4)]
+    write_share_video(frames, tmp_path / f"c{suffix}", 20.0)
+    with av.open(str(tmp_path / f"c{suffix}")) as container:
+        read = [f.to_ndarray(format="rgb24")[20:40, 20:60] for f in container.decode(video=0)]
+    for i, colour in enumerate(colours):
+        assert np.abs(read[4 * i + 3].mean(axis=(0, 1)) - colour).max() < 6
+
+
 def test_copies_for_sharing_play(tmp_path: Path) -> None:
     import av
 
@@ -261,6 +274,7 @@ def test_copies_for_sharing_play(tmp_path: Path) -> None:
             stream = container.streams.video[0]
             assert stream.codec_context.pix_fmt == "yuv420p"
             frames = list(container.decode(stream))
+            assert {stream.codec_context.colorspace, stream.codec_context.color_primaries} == {1}, "BT.709"
         assert len(frames) == 12 and (frames[0].width, frames[0].height) == (640, 360)
         if suffix == ".mp4":
             data = path.read_bytes()
