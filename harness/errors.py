@@ -8,6 +8,7 @@
         HookError                 a hook name or glob that matches nothing
       InterventionError           an intervention that does not exist or does not fit
       RecordingError              a recording that cannot be written, opened or read
+      TrainingError               a recipe that cannot be read, a run that cannot go on
       VideoError                  a video that cannot be read or has no frames
 
 Every message says what was expected, what came, where, and what to do next.
@@ -25,6 +26,7 @@ __all__ = [
     "InterventionError",
     "RecordingError",
     "ScenarioError",
+    "TrainingError",
     "VideoError",
     "WeightsError",
     "WorldError",
@@ -83,6 +85,10 @@ class InterventionError(HarnessError):
 
 class RecordingError(HarnessError):
     """A recording that cannot be written, opened or read."""
+
+
+class TrainingError(HarnessError):
+    """A training recipe that cannot be used, or a training run that cannot begin or go on."""
 
 
 class VideoError(HarnessError):

@@ -127,6 +127,14 @@ class ChopperAgent(Agent):
         return AgentOutput(action, replace(state, x=x, z=z, pushing=bool(action["forward"]),
                                            chopping=bool(action["attack"])))
 
+    @staticmethod
+    def overruled(state: ChopperState, action: Action) -> ChopperState:
+        """What it remembers when another action was carried out than the one it chose.
+
+        Without this, a teacher whose advice is not followed would believe that it pushes against something.
+        """
+        return replace(state, pushing=bool(action["forward"]), chopping=bool(action["attack"]))
+
     def _choose(self, world: WorldState, state: ChopperState) -> _Aim | None:
         """The log to go for: of the trees in view the cheapest, but the old one unless another is clearly cheaper."""
         aims = [aim for aim in map(functools.partial(_sighted, world),
