@@ -326,7 +326,7 @@ class WorldMesh:
     """
 
     def __init__(self, grid: Grid) -> None:
-        ny, nz, nx = grid.voxels.shape
+        self.shape = ny, nz, nx = grid.voxels.shape
         self._ground = grid.ground
         self.origin = grid.origin.astype(np.int64)
         self.cells = np.zeros((ny + 2, nz + 2, nx + 2), dtype=np.uint8)
@@ -442,7 +442,7 @@ _meshes: weakref.WeakKeyDictionary[Grid, WorldMesh] = weakref.WeakKeyDictionary(
 def world_mesh(grid: Grid) -> WorldMesh:
     """The mesh of a grid, refreshed if the grid changed."""
     mesh = _meshes.get(grid)
-    if mesh is None or mesh.cells.shape[0] - 2 != grid.voxels.shape[0]:
+    if mesh is None or mesh.shape != grid.voxels.shape:
         mesh = _meshes[grid] = WorldMesh(grid)
         grid.dirty[...] = True
     if grid.dirty.any():

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import WorldError
 from harness.scenario.catalogue import Profession, VillagerType, catalogue
 from harness.world.blockworld.textures import block_layers, hash_noise, item_names, item_sprite, rgb
 
@@ -457,7 +458,12 @@ class Models:
             return _armor_stand(colour)
         if kind == 1:
             return _villager(variant)
-        return {2: _cow, 3: _pig, 4: _sheep, 5: _zombie}.get(kind, _pig)()
+        animals = {2: _cow, 3: _pig, 4: _sheep, 5: _zombie}
+        if kind not in animals:
+            raise WorldError(
+                f"entity kind {kind}: expected a creature id of creatures.yaml (1..6) or {ITEM_KIND}, an item"
+            )
+        return animals[kind]()
 
     def _add(self, model: Model) -> None:
         self._ranges.append((len(self._rows), len(model.boxes)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import WorldError
+from harness.errors import WorldError, unknown_name
 from harness.scenario.catalogue import catalogue
 from harness.world.blockworld.grid import Grid
 from harness.world.blockworld.hud import hud_pixels
@@ -34,6 +34,18 @@ _SHADOWS[[1, 2, 3, 4, 5, ITEM_KIND]] = 0.5, 0.7, 0.7, 0.7, 0.5, 0.15
 _RAIN = {"clear": 0.0, "rain": 1.0, "thunder": 1.4}
 _BUCKETS = 2048
 _CLOUDS_ABOVE_GROUND = 64.0
+
+
+def _output(name: str, given: Any, shape: tuple[int, ...], dtype: type[np.generic]) -> Any:
+    """The caller's array, checked (the kernel checks nothing), or a fresh one."""
+    if given is None:
+        return np.empty(shape, dtype=dtype)
+    if given.shape != shape or given.dtype != dtype or not given.flags.c_contiguous or not given.flags.writeable:
+        raise WorldError(
+            f"{name} array {given.dtype} {list(given.shape)}: "
+            f"expected a writeable, contiguous {np.dtype(dtype)} {list(shape)}"
+        )
+    return given
 
 
 class _Shared:
@@ -137,22 +149,21 @@ class Renderer:
             self._choose_biome(view.biome)
         numbers = self._entity_models(view.entities)
         self._choose_hand(view)
-        if self._models.version != self._texels_version:
-            self._texels_version = self._models.version  # read first: another thread may be adding models
+        version = self._models.version  # read before the texels: another thread may be adding a model
+        if version != self._texels_version:
             skins = self._models.texels
             self._texels = np.concatenate([part for level in self._layers.levels for part in (level, skins)])
+            self._texels_version = version
         self._reserve(mesh, numbers)
         self._choose_hud(view)
-        if rgb is None:
-            rgb = np.empty((*self.shape, 3), dtype=np.uint8)
-        if segmentation is None:
-            segmentation = np.empty(self.shape, dtype=np.int16)
-        if depth is None:
-            depth = np.empty(self.shape, dtype=np.float32)
+        rgb = _output("rgb", rgb, (*self.shape, 3), np.uint8)
+        segmentation = _output("segmentation", segmentation, self.shape, np.int16)
+        depth = _output("depth", depth, self.shape, np.float32)
+        entities = np.ascontiguousarray(view.entities, dtype=np.float64)
         self._eye[:] = view.eye
         n = self._numbers
         n[0], n[1] = view.yaw, view.pitch
-        n[5], n[6], n[7], n[8], n[9] = view.time, _RAIN[view.weather], view.swing, view.bob, view.hurt
+        n[5], n[6], n[7], n[8], n[9] = view.time, self._rain(view.weather), view.swing, view.bob, view.hurt
         n[10] = self._grid.ground_y + _CLOUDS_ABOVE_GROUND - view.eye[1]
         if view.crack is None:
             self._crack[3] = -1
@@ -180,7 +191,7 @@ class Renderer:
             made.part_faces,
             made.table,
             made.scales,
-            view.entities,
+            entities,
             numbers,
             self._hand,
             self._crack,
@@ -212,6 +223,12 @@ class Renderer:
             self._height,
         )
         return rgb, segmentation, depth
+
+    @staticmethod
+    def _rain(weather: str) -> float:
+        if weather not in _RAIN:
+            raise unknown_name("weather", weather, _RAIN, error=WorldError)
+        return _RAIN[weather]
 
     def _choose_biome(self, biome: str) -> None:
         self._biome = biome

@@ -17,7 +17,7 @@ from render_scenes import GROUND_Y, random_scene, random_view
 from harness.errors import WorldError
 from harness.scenario.catalogue import catalogue
 from harness.world.blockworld.grid import Grid
-from harness.world.blockworld.render import Renderer
+from harness.world.blockworld.render import Renderer, is_compiled, warm_up
 from harness.world.blockworld.textures import BIOMES, block_layers, item_index, item_names, item_sprite, texture
 from harness.world.blockworld.view import HAND_ID, SKY_DEPTH, View
 
@@ -246,3 +246,27 @@ def test_sizes_that_make_no_picture_are_refused(bad: dict[str, int]) -> None:
     grid = Grid(np.zeros((4, 16, 16), dtype=np.uint8), (0, 0, 0), 1, 0)
     with pytest.raises(WorldError, match="expected"):
         Renderer(grid, **bad)  # type: ignore[arg-type]
+
+
+def test_arrays_and_views_that_do_not_fit_are_refused() -> None:
+    draw = np.random.default_rng(16)
+    grid = random_scene(draw, trees=0)
+    renderer = Renderer(grid, width=64, height=36)
+    view = random_view(grid, draw)
+    for bad in (
+        np.empty((36, 63, 3), np.uint8),
+        np.empty((36, 64, 3), np.int16),
+        np.empty((36, 128, 3), np.uint8)[:, ::2],
+    ):
+        with pytest.raises(WorldError, match="expected a writeable"):
+            renderer.frame(view, rgb=bad)
+    with pytest.raises(WorldError, match="rain"):
+        renderer.frame(View(eye=view.eye, weather="rian"))
+    view.entities[0, 0] = 77
+    with pytest.raises(WorldError, match="entity kind 77"):
+        renderer.frame(view)
+
+
+def test_warm_up_leaves_everything_compiled() -> None:
+    warm_up()
+    assert is_compiled()
