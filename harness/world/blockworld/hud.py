@@ -31,8 +31,31 @@ _DIGITS = {
     "8": (14, 17, 17, 14, 17, 17, 14),
     "9": (14, 17, 17, 15, 1, 2, 12),
 }
-_HEART = ("         ", " 11 11 1 ", "         ")
-_HEART_ROWS = (" oo oo  ", "orroRRo ", "orrrrrro", "orrrrrro", " orrrro ", "  orro  ", "   oo   ")
+_HEART = (
+    " ooo ooo ",
+    "oHHroRRRo",
+    "oHrrrrrRo",
+    "orrrrrrRo",
+    "orrrrrrdo",
+    " orrrrdo ",
+    "  orrdo  ",
+    "   odo   ",
+    "    o    ",
+)
+_HEART_COLOURS = {"o": "#000000", "H": "#ff8a8a", "r": "#ff1313", "R": "#f01010", "d": "#bb1313"}
+_EMPTY_HEART = "#3a1010"
+_FOOD = (
+    "   oooo  ",
+    "  obBBbo ",
+    "  obBbbbo",
+    "  obbbbbo",
+    "  obbbbo ",
+    " oobbbo  ",
+    "owwooo   ",
+    "owwo     ",
+    " oo      ",
+)
+_FOOD_COLOURS = {"o": "#1a0f05", "b": "#9d6d43", "B": "#c9975f", "w": "#dcc9a8"}
 
 
 class _Canvas:
@@ -59,17 +82,36 @@ class _Canvas:
 
     def text(self, y: int, right: int, word: str) -> None:
         """Digits that end at ``right``, with the game's drop shadow."""
-        x = right - 6 * len(word)
-        for char in word:
-            for dy, row in enumerate(_DIGITS[char]):
-                for dx in range(5):
-                    if row >> (4 - dx) & 1:
-                        self.fill(y + dy + 1, x + dx + 1, 1, 1, "#3e3e3e")
-            for dy, row in enumerate(_DIGITS[char]):
-                for dx in range(5):
-                    if row >> (4 - dx) & 1:
-                        self.fill(y + dy, x + dx, 1, 1, "#fcfcfc")
-            x += 6
+        for k, char in enumerate(word):
+            x = right - 6 * (len(word) - k)
+            self.picture(y + 1, x + 1, _digit(char, "#3e3e3e"))
+            self.picture(y, x, _digit(char, "#fcfcfc"))
+
+
+@functools.cache
+def _digit(char: str, colour: str) -> U8:
+    """uint8 [7, 5, 4]."""
+    return _stamp(tuple(format(row, "05b").replace("0", " ") for row in _DIGITS[char]), {"1": colour})
+
+
+@functools.cache
+def _heart(half_hearts: int) -> U8:
+    """One heart, uint8 [9, 9, 4]: 0 empty, 1 half, 2 full."""
+    full, empty = _stamp(_HEART, _HEART_COLOURS), _stamp(_HEART, {k: _EMPTY_HEART for k in _HEART_COLOURS})
+    rim = _stamp(_HEART, {"o": "#000000"})[..., 3] > 0
+    empty[..., 3] = np.where(empty[..., 3] > 0, 191, 0)
+    whole = np.where(np.arange(9)[None, :, None] < (0, 5, 9)[half_hearts], full, empty)
+    return np.where(rim[..., None], full, whole)
+
+
+def _stamp(rows: tuple[str, ...], colours: dict[str, str]) -> U8:
+    """A small picture from letters, uint8 [h, w, 4]; a letter without a colour is left open."""
+    tile = np.zeros((len(rows), len(rows[0]), 4), dtype=np.uint8)
+    for y, row in enumerate(rows):
+        for x, letter in enumerate(row):
+            if letter in colours:
+                tile[y, x] = (*rgb(colours[letter]), 255)
+    return tile
 
 
 @functools.cache
@@ -137,52 +179,15 @@ def _slot_bar(canvas: _Canvas, hotbar: tuple[tuple[str, int] | None, ...], selec
             canvas.text(_H - 10, x0 + 3 + 20 * k + 18, str(slot[1]))
 
 
-_HEARTS = (" oo oo ", "oHrorRo", "orrrrro", "orrrrro", " orrro ", "  oro  ", "   o   ")
-
-
 def _hearts(canvas: _Canvas, half_hearts: int) -> None:
-    rows = (
-        " ooo ooo ",
-        "oHHroRRRo",
-        "oHrrrrrRo",
-        "orrrrrrRo",
-        "orrrrrrdo",
-        " orrrrdo ",
-        "  orrdo  ",
-        "   odo   ",
-        "    o    ",
-    )
-    colours = {"H": "#ff8a8a", "r": "#ff1313", "R": "#f01010", "d": "#bb1313"}
     for k in range(10):
-        x, y = _W // 2 - 91 + 8 * k, _H - 39
-        for dy, row in enumerate(rows):
-            for dx, key in enumerate(row):
-                if key == "o":
-                    canvas.fill(y + dy, x + dx, 1, 1, "#000000")
-                elif key in colours:
-                    filled = half_hearts >= 2 * k + 2 or (half_hearts == 2 * k + 1 and dx < 5)
-                    canvas.fill(y + dy, x + dx, 1, 1, colours[key] if filled else "#3a1010", 1.0 if filled else 0.75)
+        canvas.picture(_H - 39, _W // 2 - 91 + 8 * k, _heart(max(0, min(2, half_hearts - 2 * k))))
 
 
 def _food(canvas: _Canvas) -> None:
-    rows = (
-        "   oooo  ",
-        "  obBBbo ",
-        "  obBbbbo",
-        "  obbbbbo",
-        "  obbbbo ",
-        " oobbbo  ",
-        "owwooo   ",
-        "owwo     ",
-        " oo      ",
-    )
-    colours = {"o": "#1a0f05", "b": "#9d6d43", "B": "#c9975f", "w": "#dcc9a8"}
+    tile = _stamp(_FOOD, _FOOD_COLOURS)
     for k in range(10):
-        x, y = _W // 2 + 91 - 8 * k - 9, _H - 39
-        for dy, row in enumerate(rows):
-            for dx, key in enumerate(row):
-                if key in colours:
-                    canvas.fill(y + dy, x + dx, 1, 1, colours[key])
+        canvas.picture(_H - 39, _W // 2 + 91 - 8 * k - 9, tile)
 
 
 def _inventory(canvas: _Canvas, hotbar: tuple[tuple[str, int] | None, ...], biome: str) -> None:
@@ -220,6 +225,7 @@ def _crosshair(alpha: npt.NDArray[np.float64]) -> None:
         alpha[y - 1 + k, x - 1] = INVERT
 
 
+@functools.lru_cache(maxsize=256)
 def hud_pixels(
     hotbar: tuple[tuple[str, int] | None, ...],
     selected: int,
@@ -231,7 +237,7 @@ def hud_pixels(
     stride: int,
     offset: int,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The layer as pixels of the (possibly column-strided) picture.
+    """The layer as pixels of the (possibly column-strided) picture; the latest states are kept.
 
     Returns:
         places int32 [n] (row * columns + column) and values int32 [n, 4] (r, g, b, alpha 0..256 or INVERT).
@@ -249,8 +255,8 @@ def hud_pixels(
         _crosshair(alpha)
     rows = (np.arange(height) * _H + _H // 2) // height
     columns = ((np.arange(offset, width, stride)) * _W + (_W // 2 if width != _W else 0)) // width
-    flat_alpha = alpha[rows][:, columns]
-    where = np.flatnonzero(flat_alpha)
-    colour = np.round(canvas.colour[rows][:, columns]).reshape(-1, 3)[where]
-    values = np.concatenate([colour, flat_alpha.reshape(-1)[where][:, None]], axis=1)
+    seen = alpha[np.ix_(rows, columns)]
+    where = np.flatnonzero(seen)
+    y, x = rows[where // len(columns)], columns[where % len(columns)]
+    values = np.concatenate([np.round(canvas.colour[y, x]), alpha[y, x][:, None]], axis=1)
     return where.astype(np.int32), np.ascontiguousarray(values.astype(np.int32))
