@@ -173,7 +173,8 @@ def _summon(entity: EntitySetup, index: int, dialect: Dialect) -> Iterator[str]:
         return
     own = f"harness{index}"
     tags = [tag for tag in (entity.tag, own) if tag]
-    first, *rest = _packed({**parts, "Tags": _Raw(_list([_text(tag) for tag in tags]))}, MAX_COMMAND - 1 - len(head))
+    named = {"Tags": _Raw(_list([_text(tag) for tag in tags]))}  # first: the lines that follow find it by its tag
+    first, *rest = _packed(named | {key: parts[key] for key in parts if key != "Tags"}, MAX_COMMAND - 1 - len(head))
     yield head + _compound(first)
     for chunk in rest:
         yield f"data merge entity @e[tag={own},limit=1] {_compound(chunk)}"
