@@ -20,6 +20,8 @@ BUTTONS: tuple[str, ...] = (
 )
 KEYS: tuple[str, ...] = tuple(sorted((*BUTTONS, "camera")))
 
+_WHOLE = (int, np.int64)
+
 Action = dict[str, Any]
 """24 keys: each button 0 or 1, ``camera`` float32 [pitch (down +), yaw (right +)] in degrees."""
 
@@ -46,8 +48,8 @@ def check_action(action: Mapping[str, Any]) -> Action:
     """
     full = noop_action()
     for key, value in action.items():
-        if type(value) is int and 0 <= value <= 1 and key in full and key != "camera":
-            full[key] = value  # nearly every value, and quick: this runs in every step of every world
+        if type(value) in _WHOLE and 0 <= value <= 1 and key in full and key != "camera":
+            full[key] = int(value)  # nearly every value, and quick: this runs in every step of every world
             continue
         if key not in full:
             raise unknown_name("action key", str(key), KEYS, error=WorldError)

@@ -196,7 +196,8 @@ class Simulation:
         mob["yaw"] = mob["head_yaw"] = entity.yaw
         mob["head_pitch"] = entity.pitch
         mob["health"] = kind.health if entity.health is None else entity.health
-        mob["ai"], mob["invulnerable_always"], mob["stand_hit"] = entity.ai, entity.invulnerable, -1000
+        mob["ai"] = entity.ai and kind.stat  # an armour stand has no mind to switch on
+        mob["invulnerable_always"], mob["stand_hit"] = entity.invulnerable, -1000
         mob["gravity"] = not (kind.minecraft or {}).get("NoGravity", False)
         mob["goal_x"], mob["goal_z"] = mob["x"], mob["z"]
         mob["variant"], mob["colour"] = variant, colour
@@ -210,7 +211,7 @@ class Simulation:
         if "Tags" in keys:
             mob["label"] = self._label(tags)
         if "NoAI" in keys:
-            mob["ai"] = entity.ai
+            mob["ai"] = entity.ai and catalogue().creature(entity.type).stat
         if "Invulnerable" in keys:
             mob["invulnerable_always"] = entity.invulnerable
         if "Health" in keys:

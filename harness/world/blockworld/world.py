@@ -162,16 +162,19 @@ class BlockWorld(World):
             WorldError: for bytes that are no snapshot, that are damaged, or that belong to another scenario.
         """
         header = read_header(snapshot)
-        setup = compile_scenario(self.scenario, seed=int(header["seed"]))
-        if _digest(setup) != header["setup"]:
-            raise WorldError(
-                f'the snapshot belongs to another world: scenario "{header["scenario"]}", not "{self.scenario.name}" '
-                "with these parameters", hint="make the world from the scenario that the snapshot was taken in")
+        seed = int(header["seed"])
+        if self.setup is None or self._built != (seed, header["setup"]):
+            setup = compile_scenario(self.scenario, seed=seed)
+            if _digest(setup) != header["setup"]:
+                raise WorldError(
+                    f'the snapshot belongs to another world: scenario "{header["scenario"]}", not '
+                    f'"{self.scenario.name}" with these parameters',
+                    hint="make the world from the scenario that the snapshot was taken in")
+            self.setup, self._built = setup, (seed, header["setup"])
         with _explained():
             if self._simulation is None:
-                self._simulation = Simulation(setup, int(header["seed"]))
+                self._simulation = Simulation(self.setup, seed)
             thaw(self._simulation, snapshot)
-            self.setup, self._built = setup, (int(header["seed"]), header["setup"])
             self._steps = int(header["steps"])
             self._outcomes.load(header["outcomes"])
             self.np_random.bit_generator.state = header["np_random"]
