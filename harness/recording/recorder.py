@@ -357,10 +357,13 @@ def _new_folder(out: Path, name: str) -> Path:
     raise AssertionError
 
 
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
+         errno.EFBIG: "the file size limit is reached"}
+
+
 def _reason(problem: BaseException | None) -> str:
     if isinstance(problem, OSError) and problem.errno is not None:
-        return {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
-                errno.EFBIG: "the file size limit is reached"}.get(problem.errno, problem.strerror or str(problem))
+        return _FULL.get(problem.errno, problem.strerror or str(problem))
     return f"{problem}" or type(problem).__name__
 
 
@@ -368,5 +371,7 @@ def _refusal(problem: BaseException, path: Path, rows: int) -> RecordingError:
     if isinstance(problem, RecordingError):
         return problem
     written = f"; the first {rows} steps are readable" if rows else ""
+    full = getattr(problem, "errno", None) in _FULL
+    hint = "free some space there, or choose another folder" if full else "choose a folder that can be written"
     return RecordingError(f"cannot write the recording: {_reason(problem)}{written}", where=str(path),
-                          hint="free some space there, or choose another folder with --out")
+                          hint=f"{hint} with --out")
