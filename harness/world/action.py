@@ -64,6 +64,10 @@ def check_action(action: Mapping[str, Any]) -> Action:
 
 
 def _camera(value: Any) -> npt.NDArray[np.float32]:
+    if type(value) is np.ndarray and value.shape == (2,) and value.dtype == np.float32:
+        pitch, yaw = value.tolist()
+        if -180.0 <= pitch <= 180.0 and -180.0 <= yaw <= 180.0:  # False for a NaN
+            return value.copy()
     camera = np.asarray(value, dtype=np.float32)
     if camera.shape != (2,) or not np.isfinite(camera).all():
         raise WorldError(f"action key \"camera\": expected two finite numbers [pitch, yaw] in degrees, got {value!r}")

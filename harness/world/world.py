@@ -113,7 +113,7 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
 
     def _judge(self) -> tuple[bool, bool, dict[str, Any]]:
         """Count the tick just played: terminated, truncated, info."""
-        state = self.world_state()
+        state = self._brief()
         self._outcomes.update(self._steps, state.statistics, state.events, state.looking_at, state.player.position)
         self._steps += 1
         died = state.player.health <= 0
@@ -151,6 +151,10 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
     @abstractmethod
     def world_state(self, *, segmentation: bool = False, depth: bool = False, blocks: bool = False) -> WorldState:
         """The privileged state now."""
+
+    def _brief(self) -> WorldState:
+        """The state as far as a step needs it; a backend may leave the entities out to be quicker."""
+        return self.world_state()
 
     def command(self, text: str) -> None:
         """Run one slash command such as ``/setblock 0 100 3 minecraft:oak_log``.

@@ -114,6 +114,18 @@ def test_a_damaged_snapshot_is_refused(meadow, cut, bit):
     meadow.step({})
 
 
+def test_statistics_are_read_anew_after_a_restore():
+    with make() as world:
+        world.reset(seed=1)
+        frozen = world.snapshot()
+        world.step({"jump": 1})
+        jumped = world.world_state().statistics
+        world.restore(frozen)
+        world.step({"forward": 1})  # as many counters as before, but others
+        walked = world.world_state().statistics
+        assert "jump" in jumped and "jump" not in walked and "walk_one_cm" in walked
+
+
 def test_a_snapshot_is_small_and_carries_blocks_that_commands_changed():
     with make() as world:
         world.reset(seed=1)
@@ -235,7 +247,8 @@ def test_a_wrong_size_is_refused(keywords):
 def test_the_agents_columns_resize_to_the_same_bits():
     import cv2
 
-    with make_world(load_scenario("villager")) as full, make_world(load_scenario("villager"), agent_input=True) as strided:
+    scenario = load_scenario("villager")
+    with make_world(scenario) as full, make_world(scenario, agent_input=True) as strided:
         whole, _ = full.reset(seed=4)
         part, _ = strided.reset(seed=4)
         for action in conformance.some_actions(6):

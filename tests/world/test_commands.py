@@ -19,7 +19,8 @@ from harness.world.blockworld.simulation import Simulation
 CELL = st.tuples(st.integers(-12, 12), st.integers(96, 110), st.integers(-12, 12))
 BLOCK = st.sampled_from(sorted(catalogue().blocks))
 FILL = st.builds(Fill, CELL, CELL, BLOCK, st.none() | BLOCK)
-POINT = st.tuples(*(st.integers(-40, 40).map(lambda v: v / 4) for _ in range(3))).map(lambda p: (p[0], 100 + abs(p[1]), p[2]))
+QUARTERS = st.integers(-40, 40).map(lambda v: v / 4)
+POINT = st.tuples(QUARTERS, QUARTERS.map(lambda v: 100 + abs(v)), QUARTERS)
 ENTITY = st.builds(
     EntitySetup, type=st.sampled_from(sorted(catalogue().creatures)), position=POINT,
     tag=st.none() | st.sampled_from(["a", "b"]), yaw=st.integers(-180, 179).map(float),

@@ -84,6 +84,8 @@ class Simulation:
         self.attach(_empty_grid(setup))
         self._names = statistic_names(self.tables)
         self._item_looks = _item_looks()
+        self._n_counted = -1
+        self._counted, self._counted_names = np.zeros(0, dtype=np.int64), list[str]()
         self._action, self._idle = np.zeros(1, ACTION), np.zeros(1, ACTION)
         self._rows = np.zeros((MAX_MOBS + MAX_ITEMS, ENTITY_COLUMNS))
         self._seen: dict[int, tuple[tuple[bytes, bool], EntityState]] = {}
@@ -123,6 +125,10 @@ class Simulation:
         player["selected"] = setup.selected
         player["in_hand"] = self.arrays.bag[setup.selected, 0]
         self.teleport(setup.position, setup.yaw, setup.pitch)
+
+    def forget(self) -> None:
+        """Drop what was read earlier: for whoever changes ``arrays`` from outside."""
+        self._n_counted, self._seen, self._carried = -1, {}, (b"", ())
 
     # ---- time
 
@@ -317,7 +323,11 @@ class Simulation:
     def statistics(self) -> dict[str, int]:
         """Every counter that is not zero, by Minecraft's name."""
         counts = self.arrays.statistics
-        return {self._names[i]: int(counts[i]) for i in np.flatnonzero(counts)}
+        n = int(np.count_nonzero(counts))
+        if n != self._n_counted:  # a counter that has begun to count goes on: the names change seldom
+            self._n_counted, self._counted = n, np.flatnonzero(counts)
+            self._counted_names = [self._names[i] for i in self._counted]
+        return dict(zip(self._counted_names, counts[self._counted].tolist(), strict=True))
 
     def events(self) -> tuple[Event, ...]:
         """What happened in the last tick."""
@@ -392,12 +402,13 @@ class Simulation:
         return EntityState(id=number, type="item", tag=None, position=(x, y, z), yaw=0.0, box=box, health=0.0,
                            alive=True, variant=f"{self.tables.item_names[item]} x{count}")
 
-    def state(self, **extra: Any) -> WorldState:
-        """The whole of it; ``extra`` are fields of ``WorldState``."""
-        clock = self.arrays.clock[0]
+    def state(self, entities: tuple[EntityState, ...] | None = None) -> WorldState:
+        """The whole of it, or with the given entities."""
+        tick, time, *_ = self.arrays.clock[0].item()
         return WorldState(
-            tick=int(clock["tick"]), time=int(clock["time"]), player=self.player_state(), entities=self.entities(),
-            statistics=self.statistics(), events=self.events(), looking_at=self.looking_at(), **extra)
+            tick=tick, time=time, player=self.player_state(),
+            entities=self.entities() if entities is None else entities,
+            statistics=self.statistics(), events=self.events(), looking_at=self.looking_at())
 
 
 _VISIBLE = 8 * (MOB.names or ()).index("phase")

@@ -114,6 +114,7 @@ def thaw(simulation: Simulation, data: bytes) -> None:
                               arrays.statistics, arrays.events), rows, strict=True):
         target[:len(piece)] = piece
     simulation.arrays = arrays
+    simulation.forget()
     simulation.labels = [tuple(label) for label in header["labels"]]
     simulation.rules, simulation.weather = header["rules"], header["weather"]
     simulation.difficulty, simulation.biome = header["difficulty"], header["biome"]

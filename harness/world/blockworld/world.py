@@ -138,6 +138,9 @@ class BlockWorld(World):
             extra |= {"blocks": simulation.grid.voxels.copy(), "blocks_origin": (x, y, z)}
         return dataclasses.replace(self._state, **extra) if extra else self._state
 
+    def _brief(self) -> WorldState:
+        return self._state or self._running().state(entities=())
+
     def command(self, text: str) -> None:
         """Run one slash command, between two ticks; ``harness scenario show X --as commands`` prints examples.
 
