@@ -88,7 +88,7 @@ class EpisodeResult:
         n_steps: Steps played.
         outcomes: Outcome name to {"value", "first_step", "count"}.
         seed: The episode's seed.
-        seconds: Wall-clock time of the loop.
+        seconds: Wall-clock time of the loop, without building the world.
         error: The message of the exception that ended a failed episode.
     """
 
@@ -145,7 +145,7 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
     edits = [pair for intervention in interventions for pair in intervention.fwd_hooks()]
     world_seed, agent_rng, intervention_rng = spawn_streams(seed)
     limit = min(x for x in (max_steps, world.scenario.episode.max_steps) if x is not None)
-    status, error, outcomes, n_steps, began = "failed", None, {}, 0, time.perf_counter()
+    status, error, outcomes, n_steps = "failed", None, {}, 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(agent.hooks(edits) if edits else contextlib.nullcontext())
         observation, info = world.reset(seed=world_seed)
@@ -159,6 +159,7 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
         episode = Episode(world, agent, seed, names, tuple(interventions), limit, snapshot)
         for observer in observers:
             observer.begin(episode)
+        began = time.perf_counter()
         try:
             outcomes = info["outcomes"]
             while n_steps < limit:
