@@ -15,9 +15,9 @@ import weakref
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from harness.scenario.catalogue import catalogue
+from harness.world.blockworld.compiling import kernel, part
 from harness.world.blockworld.grid import CHUNK, Grid
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "CUTOUT",
     "FACE_AXES",
     "IDENTITY_LIGHT",
+    "KERNELS",
     "OPAQUE",
     "QUAD_COLUMNS",
     "Q_BLOCK",
@@ -79,7 +80,7 @@ def _block_kinds() -> U8:
     return kinds
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _grown(queue):
     """The same entries in an array of twice the length."""
     longer = np.empty(2 * queue.shape[0], np.int64)
@@ -88,36 +89,38 @@ def _grown(queue):
     return longer
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sky_light(cells, kinds, opacity, around):
-    """Light 0..15 of every padded cell [Y, Z, X]: down the columns, then spreading one step darker per cell."""
+@kernel
+def _sky_light(cells, kinds, opacity, around, region, light):
+    """Light 0..15 of padded cells [Y, Z, X]: down the columns, then spreading one step darker per cell.
+
+    ``region``: x0, x1, z0, z1 and y1 of the cells that are written; light of those around them is taken as it is.
+    """
     ny, nz, nx = cells.shape
-    light = np.zeros((ny, nz, nx), np.uint8)
+    rx0, rx1, rz0, rz1, ry1 = region[0], region[1], region[2], region[3], region[4]
     top = 0
-    for y in range(ny):
-        for z in range(nz):
-            for x in range(nx):
-                if cells[y, z, x] != 0:
+    for z in range(rz0, rz1):
+        for x in range(rx0, rx1):
+            level = np.int64(15)
+            for y in range(ny - 1, -1, -1):
+                cell = cells[y, z, x]
+                kind = kinds[cell]
+                if cell != 0 and y > top:
                     top = y
-    for y in range(ny - 1, -1, -1):
-        for z in range(nz):
-            for x in range(nx):
-                kind = kinds[cells[y, z, x]]
-                if kind != OPAQUE:
-                    above = 15 if y == ny - 1 else light[y + 1, z, x]
-                    lower = opacity[kind]
-                    light[y, z, x] = above - lower if above > lower else 0
+                lower = np.int64(opacity[kind]) if kind != OPAQUE else 15
+                level = max(level - lower, np.int64(0))
+                if y < ry1:
+                    light[y, z, x] = level
     queue = np.empty(1 << 14, np.int64)
     tail = 0
-    for y in range(min(top + 2, ny)):
-        for z in range(nz):
-            for x in range(nx):
+    for y in range(min(top + 2, ry1 + 1, ny)):
+        for z in range(max(rz0 - 1, 0), min(rz1 + 1, nz)):
+            for x in range(max(rx0 - 1, 0), min(rx1 + 1, nx)):
                 level = light[y, z, x]
                 if level < 2:
                     continue
                 for d in range(6):
                     yy, zz, xx = y + around[d, 0], z + around[d, 1], x + around[d, 2]
-                    if yy < 0 or yy >= ny or zz < 0 or zz >= nz or xx < 0 or xx >= nx:
+                    if yy < 0 or yy >= ry1 or zz < rz0 or zz >= rz1 or xx < rx0 or xx >= rx1:
                         continue
                     kind = kinds[cells[yy, zz, xx]]
                     if kind != OPAQUE and light[yy, zz, xx] + 1 + opacity[kind] < level:
@@ -136,7 +139,7 @@ def _sky_light(cells, kinds, opacity, around):
         level = light[y, z, x]
         for d in range(6):
             yy, zz, xx = y + around[d, 0], z + around[d, 1], x + around[d, 2]
-            if yy < 0 or yy >= ny or zz < 0 or zz >= nz or xx < 0 or xx >= nx:
+            if yy < 0 or yy >= ry1 or zz < rz0 or zz >= rz1 or xx < rx0 or xx >= rx1:
                 continue
             kind = kinds[cells[yy, zz, xx]]
             if kind == OPAQUE:
@@ -149,10 +152,9 @@ def _sky_light(cells, kinds, opacity, around):
                         queue = _grown(queue)
                     queue[tail] = (yy * nz + zz) * nx + xx
                     tail += 1
-    return light
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _shown(own, other, kinds):
     """Whether the face of block ``own`` towards block ``other`` can be seen."""
     kind = kinds[own]
@@ -164,7 +166,7 @@ def _shown(own, other, kinds):
     return not (kind in (TRANSLUCENT, CLEAR) and own == other)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _corner(cells, light, kinds, cell, axis_a, da, axis_b, db):
     """(occlusion 0..1, light 0..15) at a corner of a face: the mean over the four cells before it that touch it."""
     open_cells = 0.0
@@ -196,7 +198,7 @@ def _corner(cells, light, kinds, cell, axis_a, da, axis_b, db):
     return open_cells * 0.25, total / max(lit, 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _bake(cells, light, kinds, front, face, axes, out, start, stride):
     """Write the 4 x 4 light samples of one face: high nibble occlusion, low nibble light."""
     ua, us, va, vs = axes[face, 1], axes[face, 2], axes[face, 3], axes[face, 4]
@@ -214,12 +216,13 @@ def _bake(cells, light, kinds, front, face, axes, out, start, stride):
             out[start + j * stride + i] = step * 16 + min(int(level + 0.5), 15)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, counts):
+@kernel
+def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, groups):
     """Mesh the padded cells ``lo <= (x, y, z) < hi``; returns (rectangles, light samples) needed.
 
     Faces come in twelve groups: six directions of the solid and cut-out blocks, then six of the translucent ones;
-    ``counts`` [12] says how many each. When an array is too small nothing more is written and the caller grows it.
+    ``groups`` [12, 9] tells them apart (see ``WorldMesh``). When an array is too small nothing more is written and the
+    caller grows it.
     """
     ny, nz, nx = cells.shape
     size = (nx, ny, nz)
@@ -235,6 +238,7 @@ def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, counts
         na, ua, us, va, vs = axes[face, 0], axes[face, 1], axes[face, 2], axes[face, 3], axes[face, 4]
         step = 1 if face % 2 == 1 else -1
         first = n_quads
+        lowest, highest = np.int64(1 << 30), np.int64(-(1 << 30))
         nu = hi[ua] - lo[ua]
         nv = hi[va] - lo[va]
         # the rim of the grid: outside ground shows its faces towards the inside
@@ -289,6 +293,8 @@ def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, counts
                         q[Q_KIND] = kinds[key]
                         q[Q_LIGHT] = n_lights
                         q[Q_LIGHT_STRIDE] = stride
+                        lowest = min(lowest, np.int64(q[Q_PLANE] if na == 1 else q[Q_LO_V]))
+                        highest = max(highest, np.int64(q[Q_PLANE] if na == 1 else q[Q_HI_V]))
                         for jj in range(h):
                             for ii in range(w):
                                 front[na], front[ua], front[va] = n + step, lo[ua] + i + ii, lo[va] + j + jj
@@ -311,23 +317,29 @@ def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, counts
                         for ii in range(w):
                             mask[j + jj, i + ii] = 0
                     i += w
-        counts[group] = n_quads - first
+        row = groups[group]
+        row[0], row[1], row[2] = first, n_quads - first, group
+        row[3], row[4] = lo[0] - 1 + origin[0], lo[2] - 1 + origin[2]
+        row[5], row[6] = hi[0] - 1 + origin[0], hi[2] - 1 + origin[2]
+        row[7], row[8] = lowest, highest
     return n_quads, n_lights
 
 
 class WorldMesh:
     """The mesh of one grid, kept up to date from ``grid.dirty``; shared by all renderers of that grid.
 
+    Every chunk has a stretch of the arrays to itself, with room to grow, so that an edit writes a few of them only.
+
     Attributes:
-        quads: int32 [n, QUAD_COLUMNS], group after group; the last four are the ground outside the grid.
+        quads: int32 [n, QUAD_COLUMNS]; which rows are in use is what ``groups`` says.
         lights: uint8 [m]: 256 identity entries, then the light maps.
-        groups: int32 [g, 9]: first, count, direction (+6 translucent), then the box x0, z0, x1, z1, y0, y1.
+        groups: int32 [g, 9], twelve a chunk, then the ground outside the grid: first rectangle, count (may be 0),
+            direction (+6 translucent), then the box x0, z0, x1, z1, y0, y1.
         cells, light: the padded copies [Y + 2, Z + 2, X + 2].
     """
 
     def __init__(self, grid: Grid) -> None:
         self.shape = ny, nz, nx = grid.voxels.shape
-        self._ground = grid.ground
         self.origin = grid.origin.astype(np.int64)
         self.cells = np.zeros((ny + 2, nz + 2, nx + 2), dtype=np.uint8)
         depth = int(np.clip(grid.ground_y - int(grid.origin[1]) + 2, 0, ny + 2))
@@ -335,6 +347,7 @@ class WorldMesh:
         self.cells[1:-1, 1:-1, 1:-1] = 0
         self.light = np.zeros_like(self.cells)
         self._chunks: dict[tuple[int, int], tuple[I32, U8, I32]] = {}
+        self._slots: dict[tuple[int, int], tuple[slice, slice]] = {}
         self._scratch = (np.zeros((4096, QUAD_COLUMNS), dtype=np.int32), np.zeros(1 << 17, dtype=np.uint8))
         self._plain = _plain_quads(grid)
         self.quads = np.zeros((0, QUAD_COLUMNS), dtype=np.int32)
@@ -345,72 +358,111 @@ class WorldMesh:
         """Mesh again what changed, and clear the grid's marks."""
         stale = grid.dirty.copy()
         grid.dirty[...] = False
-        for cz, cx in np.argwhere(stale):
-            zs, xs = slice(cz * CHUNK, (cz + 1) * CHUNK), slice(cx * CHUNK, (cx + 1) * CHUNK)
-            self.cells[1:-1, 1 + cz * CHUNK : 1 + (cz + 1) * CHUNK, 1 + cx * CHUNK : 1 + (cx + 1) * CHUNK] = (
-                grid.voxels[:, zs, xs]
-            )
-        light = _sky_light(self.cells, _block_kinds(), _OPACITY, _AROUND)
-        changed = (light != self.light).any(axis=0)
-        self.light = light
-        for cz, cx in np.ndindex(*stale.shape):
-            around = changed[cz * CHUNK : (cz + 1) * CHUNK + 2, cx * CHUNK : (cx + 1) * CHUNK + 2]
-            if stale[cz, cx] or around.any():
-                self._chunks[int(cz), int(cx)] = self._mesh(int(cz), int(cx))
-        self._join()
+        whole = not self._chunks
+        changed = np.ones(self.cells.shape[1:], dtype=np.bool_) if whole else np.zeros(0, dtype=np.bool_)
+        if whole:
+            self.cells[1:-1, 1:-1, 1:-1] = grid.voxels
+            ny, nz, nx = self.cells.shape
+            self._relight(np.array([0, nx, 0, nz, ny], dtype=np.int64))
+            region = (0, nz, 0, nx)
+        else:
+            found = self._take_over(grid, stale)
+            if found is None:
+                return
+            changed, region = found
+        fits = not whole
+        for cz in range(max(0, region[0] - 2) // CHUNK, min(stale.shape[0], region[1] // CHUNK + 1)):
+            for cx in range(max(0, region[2] - 2) // CHUNK, min(stale.shape[1], region[3] // CHUNK + 1)):
+                if changed[cz * CHUNK : (cz + 1) * CHUNK + 2, cx * CHUNK : (cx + 1) * CHUNK + 2].any():
+                    self._chunks[cz, cx] = self._mesh(cz, cx)
+                    fits = fits and self._lay(cz, cx)
+        if not fits:
+            self._join()
+
+    def _take_over(
+        self, grid: Grid, stale: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.bool_], tuple[int, int, int, int]] | None:
+        """Copy marked blocks and light anew what their change can reach.
+
+        Returns:
+            Which columns changed, bool [Z + 2, X + 2], and z0, z1, x0, x1 around them; None if nothing differs.
+        """
+        rows, columns = np.flatnonzero(stale.any(axis=1)), np.flatnonzero(stale.any(axis=0))
+        zs = slice(int(rows[0]) * CHUNK, (int(rows[-1]) + 1) * CHUNK)
+        xs = slice(int(columns[0]) * CHUNK, (int(columns[-1]) + 1) * CHUNK)
+        old, new = self.cells[1:-1, 1:-1, 1:-1][:, zs, xs], grid.voxels[:, zs, xs]
+        different = old != new
+        where = np.nonzero(different)
+        if not len(where[0]):
+            return None
+        old[...] = new
+        changed = np.zeros(self.cells.shape[1:], dtype=np.bool_)
+        changed[1:-1, 1:-1][zs, xs] = different.any(axis=0)
+        # light loses a step per cell, so that a change is felt less than 15 cells away, and all the way down
+        low_z, high_z = int(where[1].min()) + zs.start + 1, int(where[1].max()) + zs.start + 1
+        low_x, high_x = int(where[2].min()) + xs.start + 1, int(where[2].max()) + xs.start + 1
+        ny, nz, nx = self.cells.shape
+        z0, z1, x0, x1 = max(0, low_z - 15), min(nz, high_z + 16), max(0, low_x - 15), min(nx, high_x + 16)
+        y1 = min(ny, int(where[0].max()) + 1 + 16)
+        part = self.light[:y1, z0:z1, x0:x1]
+        before = part.copy()
+        self._relight(np.array([x0, x1, z0, z1, y1], dtype=np.int64))
+        changed[z0:z1, x0:x1] |= (part != before).any(axis=0)
+        return changed, (z0, z1, x0, x1)
+
+    def _relight(self, region: npt.NDArray[np.int64]) -> None:
+        _sky_light(self.cells, _block_kinds(), _OPACITY, _AROUND, region, self.light)
 
     def _mesh(self, cz: int, cx: int) -> tuple[I32, U8, I32]:
         lo = np.array([1 + cx * CHUNK, 1, 1 + cz * CHUNK], dtype=np.int64)
         hi = np.array([lo[0] + CHUNK, self.cells.shape[0] - 1, lo[2] + CHUNK], dtype=np.int64)
-        counts = np.zeros(12, dtype=np.int32)
+        groups = np.zeros((12, 9), dtype=np.int32)
         while True:
             quads, lights = self._scratch
             n, m = _mesh_chunk(
-                self.cells, self.light, _block_kinds(), FACE_AXES, self.origin, lo, hi, quads, lights, counts
+                self.cells, self.light, _block_kinds(), FACE_AXES, self.origin, lo, hi, quads, lights, groups
             )
             if n <= len(quads) and m <= len(lights):
-                return quads[:n].copy(), lights[:m].copy(), counts
+                return quads[:n].copy(), lights[:m].copy(), groups
             self._scratch = (
                 np.zeros((max(n, len(quads)), QUAD_COLUMNS), dtype=np.int32),
                 np.zeros(max(m, len(lights)), dtype=np.uint8),
             )
 
+    def _lay(self, cz: int, cx: int) -> bool:
+        """Write a chunk into its stretch of the arrays; False when it does not fit."""
+        quads, lights, groups = self._chunks[cz, cx]
+        quad_slot, light_slot = self._slots[cz, cx]
+        if len(quads) > quad_slot.stop - quad_slot.start or len(lights) > light_slot.stop - light_slot.start:
+            return False
+        own = self.quads[quad_slot.start : quad_slot.start + len(quads)]
+        own[...] = quads
+        own[:, Q_LIGHT] += light_slot.start
+        self.lights[light_slot.start : light_slot.start + len(lights)] = lights
+        row = 12 * (cz * (self.shape[2] // CHUNK) + cx)
+        self.groups[row : row + 12] = groups
+        self.groups[row : row + 12, 0] += quad_slot.start
+        return True
+
     def _join(self) -> None:
-        """Lay the chunks end to end."""
-        quads, lights, groups = [], [np.arange(IDENTITY_LIGHT, dtype=np.uint8)], []
-        n, m = 0, IDENTITY_LIGHT
-        ox, _, oz = (int(v) for v in self.origin)
-        for (cz, cx), (chunk_quads, chunk_lights, counts) in sorted(self._chunks.items()):
-            moved = chunk_quads.copy()
-            moved[:, Q_LIGHT] += m
-            quads.append(moved)
-            lights.append(chunk_lights)
-            m += len(chunk_lights)
-            x0, z0 = ox + cx * CHUNK, oz + cz * CHUNK
-            for group in range(12):
-                if counts[group]:
-                    low, high = _heights(moved, counts, group)
-                    groups.append((n, counts[group], group, x0, z0, x0 + CHUNK, z0 + CHUNK, low, high))
-                    n += int(counts[group])
-        quads.append(self._plain)
-        for k in range(len(self._plain)):
-            face = int(self._plain[k, Q_FACE])
-            lo_x, hi_x, lo_z, hi_z = (int(v) for v in self._plain[k, [Q_LO_U, Q_HI_U, Q_LO_V, Q_HI_V]])
-            y = int(self._plain[k, Q_PLANE])
-            groups.append((n, 1, face, lo_x, lo_z, hi_x, hi_z, y, y))
-            n += 1
-        self.quads = np.concatenate(quads)
-        self.lights = np.concatenate(lights)
-        self.groups = np.array(groups, dtype=np.int32).reshape(-1, 9)
-
-
-def _heights(quads: I32, counts: I32, group: int) -> tuple[int, int]:
-    """Lowest and highest y of one group of a chunk's rectangles."""
-    start = int(counts[:group].sum())
-    rows = quads[start : start + int(counts[group])]
-    if group % 6 in (2, 3):
-        return int(rows[:, Q_PLANE].min()), int(rows[:, Q_PLANE].max())
-    return int(rows[:, Q_LO_V].min()), int(rows[:, Q_HI_V].max())
+        """Lay all chunks end to end, each with room to grow by a quarter."""
+        n, m = len(self._plain), IDENTITY_LIGHT
+        for key, (quads, lights, _) in sorted(self._chunks.items()):
+            quad_room, light_room = len(quads) * 5 // 4 + 64, len(lights) * 5 // 4 + 1024
+            self._slots[key] = slice(n, n + quad_room), slice(m, m + light_room)
+            n, m = n + quad_room, m + light_room
+        # fresh arrays, not the old ones resized: another renderer of this grid may be reading those
+        self.quads = np.zeros((n, QUAD_COLUMNS), dtype=np.int32)
+        self.lights = np.zeros(m, dtype=np.uint8)
+        self.lights[:IDENTITY_LIGHT] = np.arange(IDENTITY_LIGHT)
+        self.groups = np.zeros((12 * len(self._chunks) + len(self._plain), 9), dtype=np.int32)
+        for cz, cx in self._chunks:
+            self._lay(cz, cx)
+        self.quads[: len(self._plain)] = self._plain
+        for k, quad in enumerate(self._plain):
+            y = int(quad[Q_PLANE])
+            lo_x, hi_x, lo_z, hi_z = (int(v) for v in quad[[Q_LO_U, Q_HI_U, Q_LO_V, Q_HI_V]])
+            self.groups[12 * len(self._chunks) + k] = (k, 1, int(quad[Q_FACE]), lo_x, lo_z, hi_x, hi_z, y, y)
 
 
 def _plain_quads(grid: Grid) -> I32:
@@ -433,6 +485,9 @@ def _plain_quads(grid: Grid) -> I32:
         [[3, y, x0, x1, z0, z1, grid.ground, kind, open_sky, 0] for x0, x1, z0, z1 in rects], dtype=np.int32
     )
 
+
+KERNELS = _sky_light, _mesh_chunk
+"""What meshing needs compiled."""
 
 _AROUND = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], dtype=np.int64)
 _OPACITY = np.array([0, 15, 1, 0, 1], dtype=np.uint8)

@@ -16,8 +16,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from harness.world.blockworld.compiling import kernel, part
 from harness.world.blockworld.hud import INVERT
 from harness.world.blockworld.mesh import (
     CLEAR,
@@ -77,6 +77,8 @@ HAND_SCALE = 0.05
 FOG_START, FOG_END = 64.0, 92.0  # blocks along the ray
 _EDGE = 1e-6  # pixels a span reaches further, so that no crack opens where rectangles of different length meet
 _RADIAN = math.pi / 180.0
+_LINE_ALPHA = 102  # of 256: how black the outline of the block under the crosshair is
+_LINE_LIFT = 1.01  # the outline is drawn so much nearer than it is: it lies on faces, some of them seen edge-on
 
 # Camera slots (float64).
 C_EYE, C_RIGHT, C_UP, C_FORWARD, C_DX, C_DY, C_D0, C_FOCAL, C_HALF_W, C_HALF_H = 0, 3, 6, 9, 12, 15, 18, 21, 22, 23
@@ -94,7 +96,7 @@ D_CORNER, D_U, D_V, D_NORMAL = 0, 3, 6, 9
 DYNAMIC = 12
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _camera(table, eye, yaw, pitch, fov, width, height, out):
     """Fill the camera slots: axes, and the ray through a pixel as a linear function of (column, row)."""
     sy, cy = sine(table, yaw * _RADIAN), cosine(table, yaw * _RADIAN)
@@ -117,7 +119,7 @@ def _camera(table, eye, yaw, pitch, fov, width, height, out):
     out[C_HALF_H] = height * 0.5
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _rotate(table, m, rx, ry, rz):
     """Multiply m (3 x 3) by Rz Ry Rx: turn first about x."""
     for axis in range(3):
@@ -135,7 +137,7 @@ def _rotate(table, m, rx, ry, rz):
                 m[k, 1], m[k, 2] = b * c + d * s, d * c - b * s
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _box_faces(m, t, low, size, faces, flags, number, light, axes, dyn, meta, n):
     """Append the faces of a box whose points are ``t + m p``; returns the new count."""
     for face in range(6):
@@ -168,7 +170,7 @@ def _box_faces(m, t, low, size, faces, flags, number, light, axes, dyn, meta, n)
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _light_at(light, origin, x, y, z):
     """Light map entry (open, sky light) of the cell that holds a point."""
     ny, nz, nx = light.shape
@@ -178,7 +180,7 @@ def _light_at(light, origin, x, y, z):
     return 240 + np.int64(light[iy, iz, ix])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _place_entities(
     table, entities, numbers, parts, part_faces, model_table, scales, light, origin, axes, shift, dyn, meta
 ):
@@ -240,7 +242,7 @@ def _place_entities(
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _place_hand(table, cam, hand, swing, bob, parts, part_faces, model_table, light, origin, axes, shift, dyn, meta, n):
     """Faces of the held item or the bare arm; returns the new count. ``hand`` is (model, 0 arm, 1 block, 2 sprite)."""
     model, style = hand[0], hand[1]
@@ -317,7 +319,7 @@ def _place_hand(table, cam, hand, swing, bob, parts, part_faces, model_table, li
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _prepare_world(cam, quad, layers, layer_of, axes, plane_shade, corners, coeffs, record):
     """Corners relative to the eye and the pixel functions of a world rectangle. False when it faces away."""
     face = quad[Q_FACE]
@@ -363,7 +365,7 @@ def _prepare_world(cam, quad, layers, layer_of, axes, plane_shade, corners, coef
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _prepare_box_face(cam, dyn, meta, corners, coeffs, record):
     """The same for a face of a creature's box."""
     w, h = meta[R_UMAX] + 1, meta[R_VMAX] + 1
@@ -395,7 +397,7 @@ def _prepare_box_face(cam, dyn, meta, corners, coeffs, record):
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _project(cam, corners, screen, clipped):
     """Clip four corners at the near plane and project them: returns how many points ``screen`` [k, 2] holds."""
     n = 0
@@ -437,7 +439,7 @@ def _project(cam, corners, screen, clipped):
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _spans(screen, n, width, row0, row1, left, right):
     """Fill the pixel columns [left, right) of every row that a convex polygon covers; returns its rows."""
     y_low, y_high, x_low, x_high = screen[0, 1], screen[0, 1], screen[0, 0], screen[0, 0]
@@ -470,7 +472,7 @@ def _spans(screen, n, width, row0, row1, left, right):
     return first, last
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _sorted(keys, n, buckets, order):
     """Counting sort: ``order`` [n] lists the entries by rising key, equal keys in their order."""
     for k in range(buckets.shape[0]):
@@ -484,7 +486,7 @@ def _sorted(keys, n, buckets, order):
         buckets[keys[k]] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _outside(cam, x0, y0, z0, x1, y1, z1):
     """Whether a box lies wholly beyond one side of the picture's pyramid."""
     aspect_x = cam[C_HALF_W] / cam[C_FOCAL]
@@ -506,12 +508,12 @@ def _outside(cam, x0, y0, z0, x1, y1, z1):
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _gap(value, low, high):
     return low - value if value < low else (value - high if value > high else 0.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _collect(cam, quads, groups, axes, through, keys, picks, n_buckets):
     """Rectangles worth drawing, with sort keys: the nearest point, or the middle (far first) for those seen through."""
     n = 0
@@ -519,7 +521,7 @@ def _collect(cam, quads, groups, axes, through, keys, picks, n_buckets):
     scale = n_buckets / (140.0 if through == 1 else FOG_END + 40.0)
     for g in range(groups.shape[0]):
         face = groups[g, 2]
-        if (face >= 6) != (through == 1):
+        if groups[g, 1] == 0 or (face >= 6) != (through == 1):
             continue
         face = face % 6
         x0, z0, x1, z1, y0, y1 = groups[g, 3], groups[g, 4], groups[g, 5], groups[g, 6], groups[g, 7], groups[g, 8]
@@ -549,7 +551,7 @@ def _collect(cam, quads, groups, axes, through, keys, picks, n_buckets):
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _fill(coeffs, record, q, first, last, left, right, column_of, columns, texels, near, seen):
     """Draw the spans of one rectangle into the nearest-so-far buffers."""
     top = column_of.shape[0] - 1
@@ -591,7 +593,7 @@ def _fill(coeffs, record, q, first, last, left, right, column_of, columns, texel
                         seen_row[i] = number
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _shade(
     cam,
     coeffs,
@@ -698,7 +700,7 @@ def _shade(
             first = last
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _blend(
     cam,
     coeffs,
@@ -769,7 +771,7 @@ def _blend(
                 depth[y, i] = z
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _place_cracks(crack, layers, crack_layers, axes, dyn, meta, n):
     """The six faces of the block being broken, a hair outside it; returns the new count."""
     layer = crack_layers[min(max(crack[3], 0), N_CRACKS - 1)]
@@ -788,7 +790,7 @@ def _place_cracks(crack, layers, crack_layers, axes, dyn, meta, n):
     return _box_faces(m, t, low, size, faces, np.int64(NO_ID), np.int64(0), np.int64(255), axes, dyn, meta, n)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _place_shadows(entities, radii, cells, light, origin, layers, layer, dyn, meta, n):
     """A round shadow on the ground under each creature; returns the new count."""
     ny, nz, nx = cells.shape
@@ -824,7 +826,85 @@ def _place_shadows(entities, radii, cells, light, origin, layers, layer, dyn, me
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
+def _line(ax, ay, az, bx, by, bz, wide, width, row0, row1, column_of, near, rgb):
+    """Darken a screen line (x, y, 1/z at both ends) where nothing is before it: ``wide`` pixels across its main axis.
+
+    Each column (or row) is decided by its own number, so that every part of a picture agrees with the whole.
+    """
+    flat = abs(bx - ax) >= abs(by - ay)
+    if (ax > bx) if flat else (ay > by):
+        ax, ay, az, bx, by, bz = bx, by, bz, ax, ay, az
+    low, high = (ax, bx) if flat else (ay, by)
+    if high - low < 1e-9:
+        return
+    start, end = (0, width) if flat else (row0, row1)
+    first = max(np.int64(math.ceil(max(low, -1.0) - 0.5)), start)
+    last = min(np.int64(math.ceil(min(high, 1e6) - 0.5)), end)
+    for k in range(first, last):
+        part = (k + 0.5 - low) / (high - low)
+        iz = np.float32((az + (bz - az) * part) * _LINE_LIFT)
+        across = ay + (by - ay) * part if flat else ax + (bx - ax) * part
+        if not -1e6 < across < 1e6:
+            continue
+        top = np.int64(math.floor(across - 0.5 * wide + 0.5))
+        for j in range(top, top + wide):
+            y, x = (j, k) if flat else (k, j)
+            if y < row0 or y >= row1 or x < 0 or x >= width:
+                continue
+            i = column_of[x]
+            if i == column_of[x + 1] or iz < near[y, i]:
+                continue
+            for c in range(3):
+                rgb[y, i, c] = np.uint8((np.int32(rgb[y, i, c]) * (256 - _LINE_ALPHA)) >> 8)
+
+
+@part
+def _outline(cam, target, axes, width, height, row0, row1, column_of, near, rgb):
+    """The outline of a block: those edges that belong to a face turned to the eye."""
+    wide = np.int64(max(height / 180.0 + 0.5, 1.0))
+    view = np.empty((2, 3), np.float64)
+    for edge in range(12):
+        along = edge // 4
+        u, v = (along + 1) % 3, (along + 2) % 3
+        at_u, at_v = target[u] + (edge & 1), target[v] + (edge >> 1 & 1)
+        faces_u = cam[C_EYE + u] > at_u if edge & 1 else cam[C_EYE + u] < at_u
+        faces_v = cam[C_EYE + v] > at_v if edge >> 1 & 1 else cam[C_EYE + v] < at_v
+        if not faces_u and not faces_v:
+            continue
+        for end in range(2):
+            d_u, d_v = at_u - cam[C_EYE + u], at_v - cam[C_EYE + v]
+            d_a = target[along] + end - cam[C_EYE + along]
+            for k in range(3):
+                base = (C_RIGHT, C_UP, C_FORWARD)[k]
+                view[end, k] = cam[base + along] * d_a + cam[base + u] * d_u + cam[base + v] * d_v
+        if view[0, 2] < NEAR and view[1, 2] < NEAR:
+            continue
+        for end in range(2):
+            if view[end, 2] < NEAR:
+                part = (NEAR - view[end, 2]) / (view[1 - end, 2] - view[end, 2])
+                for k in range(3):
+                    view[end, k] += (view[1 - end, k] - view[end, k]) * part
+        za, zb = 1.0 / view[0, 2], 1.0 / view[1, 2]
+        focal, half_w, half_h = cam[C_FOCAL], cam[C_HALF_W], cam[C_HALF_H]
+        _line(
+            half_w + view[0, 0] * focal * za,
+            half_h - view[0, 1] * focal * za,
+            za,
+            half_w + view[1, 0] * focal * zb,
+            half_h - view[1, 1] * focal * zb,
+            zb,
+            wide,
+            np.int64(width),
+            row0,
+            row1,
+            column_of,
+            near,
+            rgb,
+        )
+
+
+@part
 def _overlay(places, values, row0, row1, columns, hurt, rgb):
     """Lay the flat layer, and the red of the player's own pain, over the picture."""
     if hurt > 0.0:
@@ -845,7 +925,7 @@ def _overlay(places, values, row0, row1, columns, hurt, rgb):
             rgb[y, i, c] = np.uint8(255 - old if a == INVERT else old + (((values[k, c] - old) * a) >> 8))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def draw(
     table,
     numbers,
@@ -871,6 +951,7 @@ def draw(
     entity_models,
     hand,
     crack,
+    target,
     radii,
     cloud,
     plane_shade,
@@ -1015,4 +1096,6 @@ def draw(
                 segmentation,
                 depth,
             )
+            if target[3] != 0:
+                _outline(cam, target, axes, width, numbers[4], row0, row1, column_of, near, rgb)
     _overlay(places, values, row0, row1, columns.shape[0], numbers[9], rgb)

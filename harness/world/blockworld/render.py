@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,10 @@ import numpy.typing as npt
 
 from harness.errors import WorldError, unknown_name
 from harness.scenario.catalogue import catalogue
+from harness.world.blockworld.compiling import is_cached
 from harness.world.blockworld.grid import Grid
 from harness.world.blockworld.hud import hud_pixels
-from harness.world.blockworld.mesh import FACE_AXES, WorldMesh, world_mesh
+from harness.world.blockworld.mesh import FACE_AXES, KERNELS, WorldMesh, world_mesh
 from harness.world.blockworld.models import ITEM_KIND, Models, models
 from harness.world.blockworld.raster import CAMERA, DYNAMIC, RECORD, draw
 from harness.world.blockworld.sky import SKY_PARAMETERS, clouds, sine_table
@@ -114,6 +114,7 @@ class Renderer:
         self._light_rg, self._light_b = np.zeros(256, dtype=np.int32), np.zeros(256, dtype=np.int32)
         self._buckets = np.zeros(_BUCKETS + 1, dtype=np.int64)
         self._crack = np.full(4, -1, dtype=np.int64)
+        self._target = np.zeros(4, dtype=np.int64)
         self._hand = np.zeros(2, dtype=np.int64)
         self._capacity = 0
         self._faces = 0
@@ -169,6 +170,10 @@ class Renderer:
             self._crack[3] = -1
         else:
             self._crack[:] = view.crack
+        if view.target is None:
+            self._target[3] = 0
+        else:
+            self._target[:3], self._target[3] = view.target, 1
         shared, layers, made = _tables(), self._layers, self._models
         draw(
             shared.sines,
@@ -195,6 +200,7 @@ class Renderer:
             numbers,
             self._hand,
             self._crack,
+            self._target,
             _SHADOWS,
             shared.clouds,
             _PLANE_SHADE,
@@ -286,11 +292,8 @@ class Renderer:
 
 
 def is_compiled() -> bool:
-    """Whether the rasteriser is ready in this process or waits in numba's cache on disk."""
-    if draw.signatures:
-        return True
-    folder = draw.stats.cache_path  # numba's own folder for this file
-    return folder is not None and any(Path(folder).glob("raster.draw-*.nbi"))
+    """Whether everything that a picture needs is compiled: ready in this process or kept on disk."""
+    return all(is_cached(kernel) for kernel in (draw, *KERNELS))
 
 
 def warm_up() -> None:

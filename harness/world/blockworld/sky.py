@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from harness.world.blockworld.compiling import part
 from harness.world.blockworld.textures import hash_noise
 
 __all__ = [
@@ -70,7 +70,7 @@ def clouds() -> npt.NDArray[np.uint8]:
     return (total > np.quantile(total, 0.78)).astype(np.uint8)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def sine(table, angle):
     """Sine of an angle in radians from the table, linearly between its entries."""
     turn = angle * (65536.0 / 6.283185307179586)
@@ -80,18 +80,18 @@ def sine(table, angle):
     return table[k] + (table[k + 1] - table[k]) * part
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def cosine(table, angle):
     """Cosine of an angle in radians from the table."""
     return sine(table, angle + 1.5707963267948966)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _clamp(value):
     return min(max(value, 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def daylight(table, time, rain, sky, light_rg, light_b):
     """Fill the sky parameters and the two light tables for a time of day.
 
@@ -148,7 +148,7 @@ def daylight(table, time, rain, sky, light_rg, light_b):
                 light_b[k] = np.int32(c * 256.0 + 0.5)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _star(dx, dy, dz):
     """Brightness of the star field in a direction: small squares on the faces of a cube about the eye."""
     ax, ay, az = abs(dx), abs(dy), abs(dz)
@@ -177,7 +177,7 @@ def _star(dx, dy, dz):
     return np.float32(0.75) + np.float32(0.25) * np.float32((h >> 12) & 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def fog_glow(dx, dy, length, sky):
     """Share 0..1 of the dawn's colour in the haze of a direction: towards the low sun, near the horizon."""
     one = np.float32(1.0)
@@ -188,7 +188,7 @@ def fog_glow(dx, dy, length, sky):
     return max(np.float32(0.0), min(sky[S_GLOW] * toward * max(low, np.float32(0.0)) * np.float32(1.2), one))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def _lights_of_heaven(dx, dy, dz, length, sky, r, g, b):
     """Stars, sun and moon laid over a sky colour: squares on the celestial sphere about the axis of the day."""
     one = np.float32(1.0)
@@ -224,7 +224,7 @@ def _lights_of_heaven(dx, dy, dz, length, sky, r, g, b):
     return r, g, b
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@part
 def sky_row(first, last, columns, ax, ay, az, bx, by, bz, sky, cloud, eye_x, cloud_height, eye_z, out):
     """Sky colours of the pixels [first, last) of a row: ``out`` uint8 [n, 3].
 

@@ -43,6 +43,7 @@ class View:
         biome: decides grass and foliage tint.
         entities: float64 [M, ENTITY_COLUMNS]; rows beyond the visible ones are absent, not blank.
         crack: (x, y, z, stage 0..9) of the block being broken, or None.
+        target: (x, y, z) of the block under the crosshair within reach, which gets an outline, or None.
         swing: 0..1 through the hand's swing, 0 at rest.
         held: name of the held item, "" for the bare hand.
         bob: walking phase of the hand, radians (0 standing).
@@ -61,6 +62,7 @@ class View:
     biome: str = "plains"
     entities: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, ENTITY_COLUMNS)))
     crack: tuple[int, int, int, int] | None = None
+    target: tuple[int, int, int] | None = None
     swing: float = 0.0
     held: str = ""
     bob: float = 0.0
