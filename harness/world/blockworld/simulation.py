@@ -298,12 +298,14 @@ class Simulation:
         p, clock = self.player(), self.arrays.clock[0]
         n = show(self.tables.rows, self.arrays.state, self._item_looks, self._rows)
         stage = int(p.dig * 10.0) - 1
+        _, _, _, _, aimed, _, x, y, z, _, _, reachable = self.arrays.sight[0].item()
         hotbar = self._hotbar()
         held = hotbar[p.selected]
         return View(
             eye=(p.x, p.y + p.eye, p.z), yaw=p.yaw, pitch=p.pitch, time=int(clock["time"]), weather=self.weather,
             biome=self.biome, entities=self._rows[:n],
             crack=(p.dig_x, p.dig_y, p.dig_z, min(stage, 9)) if p.dig_on and stage >= 0 else None,
+            target=(x, y, z) if aimed == 1 and reachable else None,
             swing=max(0, p.swing) / 6.0, held=held[0] if held else "", bob=(p.bob * math.pi) % (2.0 * math.pi),
             hotbar=hotbar, selected=p.selected, health=p.health, hurt=p.hurt / 10.0,
             gui="inventory" if p.gui else "")
