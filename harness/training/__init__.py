@@ -1,0 +1,1 @@
+"""How the bundled agents are made: demonstrations, behavioural cloning, DAgger."""

@@ -1,0 +1,277 @@
+"""What an agent file may say under ``training``: one frozen model per mapping, unknown keys refused with their line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.agent.load import AgentDefinition, read_agent_definition
+from harness.errors import TrainingError, unknown_name
+from harness.provenance import digest
+
+__all__ = [
+    "Noise", "Optimiser", "Recipe", "SceneChoice", "Stage", "Teacher", "Validation", "differences", "read_recipe",
+]
+
+Scalar = str | bool | int | float
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SceneChoice(_Model):
+    """A scenario to draw episodes from. A parameter with a list is drawn from that list for every episode."""
+
+    scenario: str
+    share: Annotated[float, Field(gt=0)] = 1.0
+    parameters: dict[str, Scalar | list[Scalar]] = {}
+
+
+class Teacher(_Model):
+    """Who demonstrates: a privileged agent."""
+
+    agent: str = "chopper"
+    episode_ticks: Annotated[int, Field(ge=8, le=10_000)] = 256
+
+
+class Noise(_Model):
+    """Bursts of random keys and turns that push the demonstrator off its way. Labels stay the teacher's.
+
+    Probabilities are per tick; camera numbers are bins of the policy (0 to 10, 5 is no turn).
+    """
+
+    start: Share = 0.04
+    longest: Annotated[int, Field(ge=1, le=200)] = 8
+    redraw: Share = 0.4
+    pitch_spread: Annotated[float, Field(ge=0)] = 1.2
+    yaw_spread: Annotated[float, Field(ge=0)] = 2.5
+    release: Share = 0.0
+    """Chance per tick that the attack key alone slips for one tick."""
+
+
+class Optimiser(_Model):
+    """AdamW, with a lower rate for the image network's large ``dense`` layer."""
+
+    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.98)
+    epsilon: Annotated[float, Field(gt=0)] = 1e-7
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    dense_factor: Annotated[float, Field(gt=0, le=1)] = 0.3
+
+
+class Stage(_Model):
+    """A stretch of optimiser steps. The rate goes from the first to the last by half a cosine, after a warm-up.
+
+    Attributes:
+        name: For the log.
+        steps: Optimiser steps, each of ``streams * chunk`` frames.
+        demonstrations: Noisy demonstrations collected before it starts, in episodes.
+        learning_rate: First and last rate.
+        warmup: Steps from zero up to the first rate.
+        worlds: Worlds in which teacher and learner take turns (DAgger); 0 for none.
+        ticks: Ticks played in each of them every ``every`` steps.
+        every: See ``ticks``.
+        teacher_share: First and last probability that the teacher holds the controls.
+        segment: Ticks for which one of the two holds them, on average.
+        noisy_share: At least this share of training frames comes from the noisy demonstrations.
+        recent: Of the others, ``recent_share`` come from so many latest episodes.
+        recent_share: See ``recent``.
+    """
+
+    name: str
+    steps: Annotated[int, Field(ge=1)]
+    demonstrations: Annotated[int, Field(ge=0)] = 0
+    learning_rate: Annotated[tuple[Rate, Rate], Field(strict=False)]
+    warmup: Annotated[int, Field(ge=0)] = 0
+    worlds: Annotated[int, Field(ge=0, le=256)] = 0
+    ticks: Annotated[int, Field(ge=1)] = 4
+    every: Annotated[int, Field(ge=1)] = 2
+    teacher_share: Annotated[tuple[Share, Share], Field(strict=False)] = (0.5, 0.1)
+    segment: Annotated[int, Field(ge=1)] = 16
+    noisy_share: Share = 0.3
+    recent: Annotated[int, Field(ge=1)] = 64
+    recent_share: Share = 0.6
+
+
+class Validation(_Model):
+    """Held-out episodes: how often the trained agent reaches the outcome. Their seeds never occur in training."""
+
+    scenario: str = "treechop"
+    parameters: dict[str, Scalar] = {}
+    outcome: str = "mined_log"
+    episodes: Annotated[int, Field(ge=1, le=10_000)] = 30
+    steps: Annotated[int, Field(ge=1)] = 600
+    first_seed: Annotated[int, Field(ge=0, lt=1_000_000_000)] = 100_000
+    every: Annotated[int, Field(ge=0)] = 0
+    """In optimiser steps; 0 validates only at the end of each stage."""
+
+
+class Recipe(_Model):
+    """Everything that decides the trained weights, apart from machine and versions."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    start_from: str | None = None
+    """Agent whose weights training starts from; None starts from random weights."""
+    scenes: Annotated[tuple[SceneChoice, ...], Field(strict=False, min_length=1)]
+    teacher: Teacher = Teacher()
+    noise: Noise = Noise()
+    optimiser: Optimiser = Optimiser()
+    streams: Annotated[int, Field(ge=1, le=4096)] = 32
+    chunk: Annotated[int, Field(ge=1, le=256)] = 4
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Of the image network in training; auto takes bfloat16 where the CPU computes it itself, else float32."""
+    auxiliary: Annotated[float, Field(ge=0)] = 0.5
+    stages: Annotated[tuple[Stage, ...], Field(strict=False, min_length=1)]
+    validation: Validation = Validation()
+    checkpoint_every: Annotated[int, Field(ge=1)] = 200
+    log_every: Annotated[int, Field(ge=1)] = 20
+    replay_episodes: Annotated[int, Field(ge=1)] = 400
+    """Episodes from DAgger kept for training; the oldest leave first."""
+
+    @model_validator(mode="after")
+    def _has_data(self) -> Recipe:
+        first = self.stages[0]
+        if not first.demonstrations:
+            raise ValueError(f'the first stage, "{first.name}", needs demonstrations to start from')
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each stage needs a name of its own, got {', '.join(names)}")
+        return self
+
+    @property
+    def n_steps(self) -> int:
+        """Optimiser steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> tuple[int, int]:
+        """Index of the stage that an optimiser step (from 0) belongs to, and the step within it."""
+        for index, stage in enumerate(self.stages):
+            if step < stage.steps:
+                return index, step
+            step -= stage.steps
+        return len(self.stages) - 1, self.stages[-1].steps
+
+    def sha256(self) -> str:
+        """Digest of all its values."""
+        return digest(self.model_dump(mode="json"))
+
+
+def read_recipe(name_or_path: str | Path, *, seed: int | None = None, smoke: bool = False
+                ) -> tuple[AgentDefinition, Recipe]:
+    """The agent file and its ``training`` mapping.
+
+    Args:
+        name_or_path: A bundled agent's name, or the path of an agent file.
+        seed: Instead of the recipe's.
+        smoke: The same recipe with everything made small; see ``shrunk``.
+
+    Raises:
+        AgentError: for anything wrong in the rest of the file.
+        TrainingError: for a file without a recipe, or one with unknown keys or wrong values, with its line.
+    """
+    definition = read_agent_definition(name_or_path)
+    path = definition.path
+    text = path.read_text(encoding="utf-8")
+    table, root = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(table.get("training"), dict):
+        raise TrainingError(f'agent "{definition.name}" has no recipe: its file says nothing under "training"',
+                            where=str(path), hint="docs/training.md shows one; agents/recipes/ holds the bundled ones")
+    if definition.kind != "vpt":
+        raise TrainingError(f"only agents of kind vpt can be trained, this one is of kind {definition.kind}",
+                            where=str(path))
+    try:
+        recipe = Recipe.model_validate(table["training"])
+    except ValidationError as problem:
+        raise _told(problem, root, path) from None
+    if seed is not None:
+        recipe = recipe.model_copy(update={"seed": seed})
+    return definition, shrunk(recipe) if smoke else recipe
+
+
+def shrunk(recipe: Recipe) -> Recipe:
+    """The recipe with so little of everything that it ends in two minutes on a laptop: it learns next to nothing."""
+    stages = tuple(stage.model_copy(update={
+        "steps": min(stage.steps, 16), "warmup": min(stage.warmup, 4), "every": min(stage.every, 4),
+        "demonstrations": min(stage.demonstrations, 12), "worlds": min(stage.worlds, 4)}) for stage in recipe.stages)
+    return recipe.model_copy(update={
+        "stages": stages, "streams": min(recipe.streams, 16), "checkpoint_every": 16, "log_every": 4,
+        "teacher": recipe.teacher.model_copy(update={"episode_ticks": min(recipe.teacher.episode_ticks, 64)}),
+        "validation": recipe.validation.model_copy(update={"episodes": 2, "steps": 40, "every": 0})})
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Dotted names of the values in which two recipes (as plain mappings) differ."""
+    return [name for name, (a, b) in _pairs(old, new, "") if a != b]
+
+
+_ABSENT = object()
+
+
+def _pairs(old: Any, new: Any, name: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in {**old, **new}:
+            yield from _pairs(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{name}.{key}" if name else str(key))
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from _pairs(a, b, f"{name}[{i}]")
+    else:
+        yield name, (old, new)
+
+
+def _told(problem: ValidationError, root: Any, path: Path) -> TrainingError:
+    """The first of pydantic's errors in our words, at its line."""
+    error = problem.errors()[0]
+    # Unions put the name of the tried type into the path; a name that is not in the file ends the walk.
+    location = ["training", *error["loc"]]
+    node, mark, spelled = root, root.start_mark, ""
+    for part in location:
+        child = _child(node, part)
+        if child is None and error["type"] not in ("missing", "extra_forbidden"):
+            break
+        spelled += f"[{part}]" if isinstance(part, int) else f".{part}" if spelled else str(part)
+        if child is None:
+            break
+        node, mark = child
+    where = f"{path}:{mark.line + 1}:{mark.column + 1}"
+    if error["type"] == "extra_forbidden":
+        known = _known(Recipe, error["loc"][:-1])
+        return _as_training(unknown_name(f"key in {spelled.rpartition('.')[0]}:", str(error["loc"][-1]), known,
+                                         where=where, error=TrainingError))
+    if error["type"] == "missing":
+        return TrainingError(f'{spelled.rpartition(".")[0]}: the key "{error["loc"][-1]}" is missing', where=where)
+    message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    given = error["input"] if isinstance(error["input"], str | int | float | bool | type(None)) else None
+    return TrainingError(f"{spelled}: {message}" + (f", got {given!r}" if given is not None else ""), where=where)
+
+
+def _as_training(error: Any) -> TrainingError:
+    assert isinstance(error, TrainingError)
+    return error
+
+
+def _child(node: Any, part: str | int) -> tuple[Any, Any] | None:
+    """The YAML node under a key or index, and where it (or its key) stands."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((value, key.start_mark) for key, value in node.value if key.value == str(part)), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part].start_mark
+    return None
+
+
+_PARTS: dict[str, type[_Model]] = {
+    "scenes": SceneChoice, "teacher": Teacher, "noise": Noise, "optimiser": Optimiser, "stages": Stage,
+    "validation": Validation,
+}
+
+
+def _known(model: type[_Model], location: tuple[str | int, ...]) -> list[str]:
+    for part in location:
+        model = _PARTS.get(str(part), model)
+    return list(model.model_fields)
