@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 
+from harness.world.blockworld.compiling import part
 from harness.world.blockworld.hands import hurt_player, spawn_item, take
-from harness.world.blockworld.physics import block_at, cosine, draw, fits, move, part, sine, solid, touches_water
+from harness.world.blockworld.physics import block_at, cosine, draw, fits, move, sine, solid, touches_water
 
 __all__ = ["bearing", "live", "lie"]
 

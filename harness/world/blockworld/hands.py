@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
+from harness.world.blockworld.compiling import part
 from harness.world.blockworld.physics import (
     block_at,
     cosine,
     draw,
     hit_box,
-    part,
     ray,
     set_block,
     sine,

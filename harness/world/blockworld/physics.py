@@ -6,25 +6,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numba import njit
+
+from harness.world.blockworld.compiling import part
 
 __all__ = [
-    "block_at", "clip", "cosine", "draw", "fits", "hit_box", "kernel", "move", "part", "ray", "set_block", "sine",
+    "block_at", "clip", "cosine", "draw", "fits", "hit_box", "move", "ray", "set_block", "sine",
     "solid", "touches_water",
 ]
-
-_BARE: dict[str, Any] = {"no_cfunc_wrapper": True, "error_model": "numpy"}
-
-_INNER: dict[str, Any] = {**_BARE, "no_cpython_wrapper": True}
-
-part: Any = njit(**_INNER)
-"""Decorates a compiled function that only compiled functions call: without wrappers, they compile in half the time."""
-
-kernel: Any = njit(cache=True, nogil=True, **_BARE)
-"""Decorates a compiled function that Python calls; kept on disk, and run without the interpreter's lock."""
 
 _EDGE = 1e-7
 _X, _Y, _Z = np.int64(0), np.int64(1), np.int64(2)  # typed: a literal would compile the callee once per value

@@ -10,9 +10,10 @@ import math
 
 import numpy as np
 
+from harness.world.blockworld.compiling import kernel, part
 from harness.world.blockworld.creatures import lie, live
 from harness.world.blockworld.hands import hurt_player, look, use_hands
-from harness.world.blockworld.physics import cosine, fits, kernel, move, part, sine, touches_water
+from harness.world.blockworld.physics import cosine, fits, move, sine, touches_water
 from harness.world.blockworld.state import CUSTOM, Space
 from harness.world.blockworld.view import (
     E_AGE,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from harness.errors import ScenarioError, WorldError
 from harness.scenario.catalogue import catalogue
 from harness.scenario.setup import EntitySetup, Fill, IntPoint, PlayerSetup, WorldSetup
-from harness.world.action import HOTBAR_KEYS
+from harness.world.action import HOTBAR_KEYS, noop_action
 from harness.world.blockworld.grid import CHUNK, Grid
 from harness.world.blockworld.rules import glance, show, tick
 from harness.world.blockworld.state import (
@@ -32,7 +32,7 @@ from harness.world.blockworld.textures import item_index
 from harness.world.blockworld.view import ENTITY_COLUMNS, View
 from harness.world.observation import EntityState, Event, LookedAt, PlayerState, WorldState
 
-__all__ = ["Simulation", "segment_names"]
+__all__ = ["Simulation", "compile_rules", "segment_names"]
 
 _REACH = 32   # stored at least so far from where the player starts
 _MARGIN = 8   # and so far around everything that is built
@@ -473,3 +473,10 @@ def segment_names(simulation: Simulation) -> dict[int, str]:
     for entity in simulation.entities():
         names[entity.id] = entity.tag or entity.type
     return names
+
+
+def compile_rules() -> None:
+    """Compile the rules, or load them from numba's cache: what the first world of a process does."""
+    simulation = Simulation(WorldSetup(name="rules", seed=0), 0)
+    simulation.tick(noop_action())
+    simulation.view()

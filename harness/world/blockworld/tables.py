@@ -1,13 +1,12 @@
 """The catalogue's tables and the figures of the rules, as arrays that compiled code reads.
 
-Compiled code never holds a figure of its own: it is handed one record, ``figures()``. The record's layout also
-carries a digest of this folder's sources, so that code cached on disk is used only with the sources it came from.
+Compiled code never holds a figure of its own: it is handed one record, ``figures()``, so that an edit of figures.yaml
+needs no new compilation.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -64,23 +63,11 @@ class Tables:
     item_ids: dict[str, int]
 
 
-def _sources_digest() -> str:
-    folder = resources.files(__package__)
-    text = b"".join(folder.joinpath(name).read_bytes()
-                    for name in ("state.py", "physics.py", "hands.py", "creatures.py", "rules.py"))
-    return hashlib.sha256(text).hexdigest()[:16]
-
-
 @functools.cache
 def figures() -> Any:
-    """One record with a field per row of ``figures.yaml``: ``figures().gravity``.
-
-    Its dtype ends in a field named after the sources, because compiled code is cached by the types of its arguments
-    alone, and would otherwise survive a change in a file it calls into.
-    """
+    """One record with a field per row of ``figures.yaml``: ``figures()["gravity"]``."""
     rows = yaml.safe_load(resources.files(__package__).joinpath("figures.yaml").read_text(encoding="utf-8"))
-    layout = [(name, "f8") for name in rows] + [(f"sources_{_sources_digest()}", "f8")]
-    record = np.zeros(1, dtype=np.dtype(layout))
+    record = np.zeros(1, dtype=[(name, "f8") for name in rows])
     for name, (value, _unit, _source) in rows.items():
         record[name] = value
     return record[0]

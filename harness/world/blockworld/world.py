@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ from harness.scenario.schema import Scenario
 from harness.scenario.setup import WorldSetup
 from harness.world.action import noop_action
 from harness.world.blockworld.commands import run_command
+from harness.world.blockworld.compiling import is_cached
 from harness.world.blockworld.grid import Grid
-from harness.world.blockworld.render import Renderer, is_compiled
+from harness.world.blockworld.render import Renderer, is_compiled, warm_up
 from harness.world.blockworld.rules import tick
-from harness.world.blockworld.simulation import Simulation, segment_names
+from harness.world.blockworld.simulation import Simulation, compile_rules, segment_names
 from harness.world.blockworld.snapshot import freeze, read_header, thaw
 from harness.world.observation import WorldState, observation_space
 from harness.world.world import Capabilities, World
@@ -34,6 +36,7 @@ AGENT_COLUMNS = (5, 2)
 """Every fifth column from the third: all that a bilinear resize from 640 to 128 columns reads, each with weight one."""
 
 _PATIENCE = 3.0  # seconds after which a start that should have been quick is explained
+_HELPER_TIMEOUT = 120.0  # seconds
 
 
 class BlockWorld(World):
@@ -217,22 +220,19 @@ def _digest(setup: WorldSetup) -> str:
     return hashlib.sha256(repr(setup).encode()).hexdigest()[:16]
 
 
-def _is_compiled() -> bool:
-    folder = tick.stats.cache_path
-    rules = bool(tick.signatures) or (folder is not None and any(Path(folder).glob("rules.tick-*.nbi")))
-    return rules and is_compiled()
-
-
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Say on stderr what takes so long, where kernels must be compiled first."""
+    """Say on stderr what takes so long, where kernels must be compiled first, and use two processors for it."""
     if tick.signatures and is_compiled():
         yield
         return
-    timer = threading.Timer(_PATIENCE if _is_compiled() else 0.0, _say)
+    cold = not (is_cached(tick) and is_compiled())
+    timer = threading.Timer(0.0 if cold else _PATIENCE, _say)
     timer.daemon = True
     timer.start()
     try:
+        if cold:
+            _compile()
         yield
     finally:
         timer.cancel()
@@ -242,3 +242,25 @@ def _say() -> None:
     sys.stderr.write("compiling blockworld's rules and renderer, once per machine (up to half a minute) ...\n")
     sys.stderr.flush()
 
+
+def _compile() -> None:
+    """Compile the renderer here while another process compiles the rules; both find the other's work on disk.
+
+    numba compiles one function at a time in a process. Should the other process fail, the rules are compiled here,
+    later: it only saves time.
+    """
+    helper = None
+    if not is_cached(tick) and not is_compiled() and (os.cpu_count() or 1) > 1 and sys.executable:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        helper = subprocess.Popen([sys.executable, "-c", f"import {compile_rules.__module__} as m; m.compile_rules()"],
+                                  env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL)
+    try:
+        warm_up()
+    finally:
+        if helper is not None:
+            try:
+                helper.wait(_HELPER_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                helper.kill()
+                helper.wait()
