@@ -110,23 +110,34 @@ def _sky_light(cells, kinds, opacity, around, region, light):
                 level = max(level - lower, np.int64(0))
                 if y < ry1:
                     light[y, z, x] = level
+    flat_cells, flat_light = cells.reshape(-1), light.reshape(-1)
+    steps = np.empty(6, np.int64)
+    for d in range(6):
+        steps[d] = (around[d, 0] * nz + around[d, 1]) * nx + around[d, 2]
     queue = np.empty(1 << 14, np.int64)
     tail = 0
     for y in range(min(top + 2, ry1 + 1, ny)):
         for z in range(max(rz0 - 1, 0), min(rz1 + 1, nz)):
+            inner = 0 < y < ry1 - 1 and rz0 < z < rz1 - 1
             for x in range(max(rx0 - 1, 0), min(rx1 + 1, nx)):
-                level = light[y, z, x]
+                place = (y * nz + z) * nx + x
+                level = flat_light[place]
                 if level < 2:
                     continue
+                safe = inner and rx0 < x < rx1 - 1
                 for d in range(6):
-                    yy, zz, xx = y + around[d, 0], z + around[d, 1], x + around[d, 2]
-                    if yy < 0 or yy >= ry1 or zz < rz0 or zz >= rz1 or xx < rx0 or xx >= rx1:
+                    if not safe:
+                        yy, zz, xx = y + around[d, 0], z + around[d, 1], x + around[d, 2]
+                        if yy < 0 or yy >= ry1 or zz < rz0 or zz >= rz1 or xx < rx0 or xx >= rx1:
+                            continue
+                    there = place + steps[d]
+                    if flat_light[there] + 1 >= level:
                         continue
-                    kind = kinds[cells[yy, zz, xx]]
-                    if kind != OPAQUE and light[yy, zz, xx] + 1 + opacity[kind] < level:
+                    kind = kinds[flat_cells[there]]
+                    if kind != OPAQUE and flat_light[there] + 1 + opacity[kind] < level:
                         if tail == queue.shape[0]:
                             queue = _grown(queue)
-                        queue[tail] = (y * nz + z) * nx + x
+                        queue[tail] = place
                         tail += 1
                         break
     head = 0
@@ -136,21 +147,22 @@ def _sky_light(cells, kinds, opacity, around, region, light):
         x = place % nx
         z = (place // nx) % nz
         y = place // (nx * nz)
-        level = light[y, z, x]
+        level = flat_light[place]
         for d in range(6):
             yy, zz, xx = y + around[d, 0], z + around[d, 1], x + around[d, 2]
             if yy < 0 or yy >= ry1 or zz < rz0 or zz >= rz1 or xx < rx0 or xx >= rx1:
                 continue
-            kind = kinds[cells[yy, zz, xx]]
+            there = place + steps[d]
+            kind = kinds[flat_cells[there]]
             if kind == OPAQUE:
                 continue
             reach = np.int64(level) - 1 - np.int64(opacity[kind])
-            if reach > light[yy, zz, xx]:
-                light[yy, zz, xx] = reach
+            if reach > flat_light[there]:
+                flat_light[there] = reach
                 if reach > 1:
                     if tail == queue.shape[0]:
                         queue = _grown(queue)
-                    queue[tail] = (yy * nz + zz) * nx + xx
+                    queue[tail] = there
                     tail += 1
 
 
@@ -167,24 +179,26 @@ def _shown(own, other, kinds):
 
 
 @part
-def _corner(cells, light, kinds, cell, axis_a, da, axis_b, db):
-    """(occlusion 0..1, light 0..15) at a corner of a face: the mean over the four cells before it that touch it."""
+def _corner(cells, light, kinds, x, y, z, a, b):
+    """(occlusion 0..1, light 0..15) at a corner of a face: the mean over the four cells before it that touch it.
+
+    ``a`` and ``b``: the steps (x, y, z) from the cell before the face towards the corner.
+    """
     open_cells = 0.0
     total = 0.0
     lit = 0
     blocked_a = False
     blocked_b = False
-    p = np.empty(3, np.int64)
     for k in range(4):
-        p[0], p[1], p[2] = cell[0], cell[1], cell[2]
-        if k == 1 or k == 3:
-            p[axis_a] += da
-        if k == 2 or k == 3:
-            p[axis_b] += db
-        x = min(max(p[0], 0), cells.shape[2] - 1)
-        y = min(max(p[1], 0), cells.shape[0] - 1)
-        z = min(max(p[2], 0), cells.shape[1] - 1)
-        kind = kinds[cells[y, z, x]]
+        cx, cy, cz = x, y, z
+        if k & 1:
+            cx, cy, cz = cx + a[0], cy + a[1], cz + a[2]
+        if k & 2:
+            cx, cy, cz = cx + b[0], cy + b[1], cz + b[2]
+        cx = min(max(cx, 0), cells.shape[2] - 1)
+        cy = min(max(cy, 0), cells.shape[0] - 1)
+        cz = min(max(cz, 0), cells.shape[1] - 1)
+        kind = kinds[cells[cy, cz, cx]]
         solid = kind == OPAQUE
         if k == 1:
             blocked_a = solid
@@ -193,27 +207,48 @@ def _corner(cells, light, kinds, cell, axis_a, da, axis_b, db):
         hidden = k == 3 and blocked_a and blocked_b
         open_cells += 0.2 if hidden or solid or kind == CUTOUT else 1.0
         if not solid and not hidden:
-            total += light[y, z, x]
+            total += light[cy, cz, cx]
             lit += 1
     return open_cells * 0.25, total / max(lit, 1)
 
 
 @part
-def _bake(cells, light, kinds, front, face, axes, out, start, stride):
-    """Write the 4 x 4 light samples of one face: high nibble occlusion, low nibble light."""
-    ua, us, va, vs = axes[face, 1], axes[face, 2], axes[face, 3], axes[face, 4]
-    a = np.empty(4, np.float64)
-    s = np.empty(4, np.float64)
-    for k in range(4):
-        a[k], s[k] = _corner(cells, light, kinds, front, ua, us if k & 1 else -us, va, vs if k & 2 else -vs)
+def _open_level(cells, light, x, y, z, a, b):
+    """The light of a cell if the eight around it in the plane of ``a`` and ``b`` are air as light as it is, else -1."""
+    ny, nz, nx = cells.shape
+    level = np.int64(light[y, z, x])
+    for j in range(-1, 2):
+        for i in range(-1, 2):
+            cx, cy, cz = x + i * a[0] + j * b[0], y + i * a[1] + j * b[1], z + i * a[2] + j * b[2]
+            if cx < 0 or cy < 0 or cz < 0 or cx >= nx or cy >= ny or cz >= nz:
+                return np.int64(-1)
+            if cells[cy, cz, cx] != 0 or light[cy, cz, cx] != level:
+                return np.int64(-1)
+    return level
+
+
+@part
+def _bake(cells, light, kinds, x, y, z, right, down, out, start, stride):
+    """Write the 4 x 4 light samples of the face before a cell: high nibble occlusion, low nibble light."""
+    level = _open_level(cells, light, x, y, z, right, down)
+    if level >= 0:
+        for j in range(4):
+            for i in range(4):
+                out[start + j * stride + i] = 240 + level
+        return
+    left, up = (-right[0], -right[1], -right[2]), (-down[0], -down[1], -down[2])
+    a0, s0 = _corner(cells, light, kinds, x, y, z, left, up)
+    a1, s1 = _corner(cells, light, kinds, x, y, z, right, up)
+    a2, s2 = _corner(cells, light, kinds, x, y, z, left, down)
+    a3, s3 = _corner(cells, light, kinds, x, y, z, right, down)
     for j in range(4):
         fv = (j + 0.5) * 0.25
         for i in range(4):
             fu = (i + 0.5) * 0.25
-            open_sky = (a[0] * (1 - fu) + a[1] * fu) * (1 - fv) + (a[2] * (1 - fu) + a[3] * fu) * fv
-            level = (s[0] * (1 - fu) + s[1] * fu) * (1 - fv) + (s[2] * (1 - fu) + s[3] * fu) * fv
+            open_sky = (a0 * (1 - fu) + a1 * fu) * (1 - fv) + (a2 * (1 - fu) + a3 * fu) * fv
+            mean = (s0 * (1 - fu) + s1 * fu) * (1 - fv) + (s2 * (1 - fu) + s3 * fu) * fv
             step = min(max(int((open_sky - 0.2) * (15.0 / 0.8) + 0.5), 0), 15)
-            out[start + j * stride + i] = step * 16 + min(int(level + 0.5), 15)
+            out[start + j * stride + i] = step * 16 + min(int(mean + 0.5), 15)
 
 
 @kernel
@@ -230,8 +265,16 @@ def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, groups
     n_lights = 0
     widest = max(max(hi[0] - lo[0], hi[1] - lo[1]), hi[2] - lo[2])
     mask = np.zeros((widest, widest), np.int32)
-    p = np.empty(3, np.int64)
     front = np.empty(3, np.int64)
+    flat, strides = cells.reshape(-1), (1, nz * nx, nx)  # of x, y, z
+    tallest = 0  # above it there is only air
+    crowded = False  # whether anything is seen through
+    for y in range(lo[1] - 1, hi[1] + 1):
+        for z in range(lo[2] - 1, hi[2] + 1):
+            for x in range(lo[0] - 1, hi[0] + 1):
+                if cells[y, z, x] != 0:
+                    tallest = y
+                    crowded = crowded or kinds[cells[y, z, x]] == TRANSLUCENT
     for group in range(12):
         face = group % 6
         through = group >= 6
@@ -239,25 +282,33 @@ def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, groups
         step = 1 if face % 2 == 1 else -1
         first = n_quads
         lowest, highest = np.int64(1 << 30), np.int64(-(1 << 30))
+        right = (us if ua == 0 else 0, us if ua == 1 else 0, us if ua == 2 else 0)
+        down = (vs if va == 0 else 0, vs if va == 1 else 0, vs if va == 2 else 0)
+        reach = min(hi[1], tallest + 1)
         nu = hi[ua] - lo[ua]
-        nv = hi[va] - lo[va]
+        nv = (reach if va == 1 else hi[va]) - lo[va]
         # the rim of the grid: outside ground shows its faces towards the inside
         n_lo = lo[na] - 1 if (step == 1 and lo[na] == 1) else lo[na]
         n_hi = hi[na] + 1 if (step == -1 and hi[na] == size[na] - 1) else hi[na]
+        if na == 1:
+            n_hi = min(n_hi, tallest + 2)
+        if through and not crowded:
+            n_hi = n_lo
         for n in range(n_lo, n_hi):
             if n + step < 0 or n + step >= size[na]:
                 continue
             seen = False
             for j in range(nv):
+                place = n * strides[na] + lo[ua] * strides[ua] + (lo[va] + j) * strides[va]
                 for i in range(nu):
-                    p[na], p[ua], p[va] = n, lo[ua] + i, lo[va] + j
-                    own = cells[p[1], p[2], p[0]]
+                    own = flat[place]
                     mask[j, i] = 0
-                    if own != 0:
-                        p[na] += step
-                        if (kinds[own] == TRANSLUCENT) == through and _shown(own, cells[p[1], p[2], p[0]], kinds):
-                            mask[j, i] = own
-                            seen = True
+                    if own != 0 and (kinds[own] == TRANSLUCENT) == through and (
+                        _shown(own, flat[place + step * strides[na]], kinds)
+                    ):
+                        mask[j, i] = own
+                        seen = True
+                    place += strides[ua]
             if not seen:
                 continue
             for j in range(nv):
@@ -304,9 +355,11 @@ def _mesh_chunk(cells, light, kinds, axes, origin, lo, hi, quads, lights, groups
                                     cells,
                                     light,
                                     kinds,
-                                    front,
-                                    face,
-                                    axes,
+                                    front[0],
+                                    front[1],
+                                    front[2],
+                                    right,
+                                    down,
                                     lights,
                                     n_lights + 4 * tv * stride + 4 * tu,
                                     stride,

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from render_scenes import GROUND_Y, random_scene, random_view
+from render_scenes import block as block_id
 
 from harness.errors import WorldError
 from harness.scenario.catalogue import catalogue
 from harness.world.blockworld.grid import Grid
+from harness.world.blockworld.mesh import Q_HI_V, Q_LIGHT, Q_LIGHT_STRIDE, Q_LO_V, world_mesh
 from harness.world.blockworld.render import Renderer, is_compiled, warm_up
 from harness.world.blockworld.textures import BIOMES, block_layers, item_index, item_names, item_sprite, texture
 from harness.world.blockworld.view import HAND_ID, SKY_DEPTH, View
@@ -50,6 +52,7 @@ def busy_view(grid: Grid, draw: np.random.Generator) -> View:
     view.swing, view.bob, view.hurt = float(draw.random()), float(draw.uniform(0, 6)), float(draw.choice([0.0, 0.5]))
     view.crack = (x + 1, y - 2, z + 2, int(draw.integers(0, 10)))
     view.weather = str(draw.choice(["clear", "rain"]))
+    view.target = (x + int(draw.integers(-2, 3)), y - 2, z + int(draw.integers(-2, 3)))
     return view
 
 
@@ -132,6 +135,27 @@ def test_an_edited_world_looks_like_a_fresh_equal_one(edits: list[tuple[int, int
     fresh = copy_of(grid)
     assert seen == digest(Renderer(fresh, width=160, height=90).frame(view))
     assert digest(second.frame(view)) == digest(Renderer(fresh, width=80, height=45).frame(view))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(cells, min_size=1, max_size=8), st.integers(0, 3))
+def test_light_and_mesh_forget_how_a_world_came_to_be(edits: list[tuple[int, int, int, int]], seed: int) -> None:
+    grid = random_scene(np.random.default_rng(seed), trees=4)
+    world_mesh(grid)
+    for x, y, z, block in edits:
+        assert grid.set(x, y, z, block)
+        mesh = world_mesh(grid)
+    fresh = world_mesh(copy_of(grid))
+    assert np.array_equal(mesh.cells, fresh.cells)
+    assert np.array_equal(mesh.light, fresh.light)
+    assert np.array_equal(mesh.groups[:, 1:], fresh.groups[:, 1:])
+    for ours, theirs in zip(mesh.groups, fresh.groups, strict=True):
+        for a, b in zip(
+            mesh.quads[ours[0] : ours[0] + ours[1]], fresh.quads[theirs[0] : theirs[0] + theirs[1]], strict=True
+        ):
+            assert np.array_equal(np.delete(a, Q_LIGHT), np.delete(b, Q_LIGHT))
+            n = int(a[Q_LIGHT_STRIDE]) * 4 * int(a[Q_HI_V] - a[Q_LO_V])
+            assert np.array_equal(mesh.lights[a[Q_LIGHT] :][:n], fresh.lights[b[Q_LIGHT] :][:n])
 
 
 def test_the_ground_goes_on_beyond_the_grid() -> None:
@@ -225,6 +249,31 @@ def test_a_crack_darkens_its_block_and_keeps_its_id() -> None:
         view.crack = (*cell, stage)
         marks.append(int((renderer.frame(view)[0] != rgb).any(axis=-1).sum()))
     assert marks == sorted(marks) and marks[0] < marks[-1]
+
+
+def test_the_outline_follows_the_edges_of_its_block_only() -> None:
+    grid = random_scene(np.random.default_rng(17), trees=0, size=16)
+    grid.voxels[5:] = 0
+    grid.voxels[:5] = block_id("grass_block")
+    for x, y, z in ((0, GROUND_Y + 1, -4), (0, GROUND_Y + 1, -3)):
+        grid.set(x - 16, y, z, block_id("white_wool"))
+    grid.dirty[...] = True
+    view = View(eye=(-15.5, GROUND_Y + 2.62, -6.5), pitch=20.0)
+    renderer = Renderer(grid)
+    plain = tuple(part.copy() for part in renderer.frame(view))
+    view.target = (-16, GROUND_Y + 1, -4)
+    marked = renderer.frame(view)
+    assert np.array_equal(plain[1], marked[1]) and np.array_equal(plain[2], marked[2])
+    rows, columns = np.nonzero((plain[0] != marked[0]).any(axis=-1))
+    assert 300 < len(rows) < 3000
+    assert (plain[0].astype(int) >= marked[0]).all()
+    ids = plain[1] == block_id("white_wool")
+    wool = np.nonzero(ids)
+    assert rows.min() >= wool[0].min() - 2 and rows.max() <= wool[0].max() + 2
+    assert columns.min() >= wool[1].min() - 2 and columns.max() <= wool[1].max() + 2
+    view.target = (-16, GROUND_Y + 1, -2)  # wholly behind the other two
+    hidden = (renderer.frame(view)[0] != plain[0]).any(axis=-1)
+    assert not (hidden & ids)[rows.min() + 4 :].any()
 
 
 def test_every_texture_of_the_table_is_painted() -> None:
