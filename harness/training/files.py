@@ -16,4 +16,5 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     write(part)
     with part.open("rb+") as file:
         os.fsync(file.fileno())
+    part.chmod(0o644)
     os.replace(part, path)

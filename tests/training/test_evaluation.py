@@ -1,0 +1,34 @@
+"""Held-out success: counted per seed, whatever plays beside it."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import TINY  # type: ignore[import-not-found]
+
+from harness.agent.vpt.policy import VPTPolicy
+from harness.errors import TrainingError
+from harness.scenario.load import load_scenario
+from harness.training.evaluation import EvaluationResult, evaluate, validation_scenario
+from harness.training.recipe import Validation
+
+
+def test_episodes_do_not_depend_on_their_neighbours() -> None:
+    policy, scenario = VPTPolicy.random(TINY, 0), load_scenario("lone-trunk")
+    seeds = [100_000, 100_001, 100_002, 100_003]
+    together = evaluate(policy, scenario, "walked", seeds, steps=120, worlds=4)
+    alone = evaluate(policy, scenario, "walked", seeds[::-1], steps=120, worlds=1)
+    assert together.first_steps == alone.first_steps[::-1]
+    assert together.successes >= 1 and together.successes == together.within(120)
+
+
+def test_figures() -> None:
+    row = EvaluationResult("s", True, (1, 2, 3, 4), (9, None, 399, 19)).as_dict()
+    assert (row["successes"], row["within_300"], row["median_steps"]) == (3, 2, 20.0)
+    assert row["low"] < 0.75 < row["high"]
+    assert EvaluationResult("s", True, (1,), (None,)).as_dict()["median_steps"] is None
+
+
+def test_an_outcome_must_be_measured() -> None:
+    with pytest.raises(TrainingError, match=r'unknown outcome "mined_logs".*') as caught:
+        validation_scenario(Validation(outcome="mined_logs"))
+    assert "mined_log" in str(caught.value)
