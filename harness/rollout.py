@@ -140,8 +140,11 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
 
     Raises:
         HookError: when a glob matches no hook point.
+        HarnessError: when an intervention does not fit the agent; nothing was played then.
     """
     names = tuple(agent.resolve_hooks(list(hooks)))
+    for intervention in interventions:
+        intervention.check(agent)
     edits = [pair for intervention in interventions for pair in intervention.fwd_hooks()]
     world_seed, agent_rng, intervention_rng = spawn_streams(seed)
     limit = min(x for x in (max_steps, world.scenario.episode.max_steps) if x is not None)

@@ -309,6 +309,8 @@ def test_scenario_commands(scenario: str, tmp_path: Path) -> None:
     assert call("scenario", "show", "villager", "--as", "commands", "--dialect", "1.21").exit_code == 0
     assert json.loads(call("scenario", "show", "villager", "--as", "json").stdout)["name"] == "villager"
     assert json.loads(call("scenario", "schema").stdout)["properties"]["episode"]
+    refused(call("scenario", "validate", scenario, "villager"), 'unknown intervention "Steering"', "stripes.yaml:")
+    Path(scenario).write_text(SCENARIO[:SCENARIO.index("  later:")])
     assert f"{scenario}: OK" in call("scenario", "validate", scenario, "villager").stdout
     bad = tmp_path / "bad.yaml"
     bad.write_text("name: bad\nwrld: {}\n")
@@ -412,3 +414,24 @@ def test_a_bug_shows_its_traceback(scenario: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(FakeWorld, "_tick", broken)
     with pytest.raises(ValueError, match="a bug"):
         run(scenario, "noop", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("text", "message", "place"), [
+    ("agent: {name: vpt-nan}", 'unknown agent "vpt-nan"', "2:15"),
+    ('hooks: ["blocks.*.attn.hook_pattern", "blocks.9.hook_x"]', "matches none of this policy's", "2:39"),
+    ("interventions: {odd: {kind: ZeroAblatoin, hook: blocks.2.attn.hook_z}}", 'unknown intervention "ZeroAblatoin"',
+     "2:17"),
+    ("interventions: {big: {kind: ZeroAblation, hook: blocks.2.attn.hook_z, head: 77}}", "has heads 0 to 3", "2:17"),
+    ("interventions: {gone: {kind: ZeroAblation, hook: blocks.9.attn.hook_z}}", "matches none of", "2:17"),
+])
+def test_what_a_scenario_names_is_looked_up_with_its_place(tmp_path: Path, text: str, message: str, place: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"extends: villager\n{text}\n")
+    result = CliRunner().invoke(cli, ["scenario", "validate", str(file)])
+    assert result.exit_code == 2
+    assert message in result.stderr and f"{file}:{place}" in result.stderr
+    if text.startswith("interventions"):
+        name = text.split("{")[1].split(":")[0]
+        played = CliRunner().invoke(cli, ["run", str(file), "--intervene", name, "--out", str(tmp_path / "out")])
+        assert played.exit_code == 2 and f"{file}:{place}" in played.stderr
+        assert not (tmp_path / "out").exists()

@@ -9,12 +9,11 @@ from typing import Any
 import click
 
 from harness.agent.agent import Agent
-from harness.agent.load import load_agent
+from harness.cli.cast import cast_agent, cast_hooks, cast_interventions
 from harness.cli.names import AGENT, BACKEND, SCENARIO, bytes_in_words, echo_json
 from harness.cli.outcomes import print_outcomes
 from harness.cli.progress import Ticker
-from harness.errors import HarnessError, InterventionError, unknown_name
-from harness.intervention.build import build_intervention
+from harness.errors import HarnessError
 from harness.intervention.intervention import Intervention
 from harness.recording.recorder import Recorder, estimate_activation_bytes
 from harness.rollout import EpisodeResult, Observer, run_episode
@@ -22,7 +21,7 @@ from harness.scenario.load import load_scenario, parse_value
 from harness.scenario.schema import Scenario
 from harness.world.world import make_world
 
-__all__ = ["announce_size", "choose_hooks", "load_agent_for", "run"]
+__all__ = ["announce_size", "parse_settings", "run"]
 
 _LARGE = 2_000_000_000
 
@@ -49,9 +48,9 @@ def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed
         device: str | None, out: Path, no_record: bool, quiet: bool, as_json: bool) -> None:
     """Let an agent play SCENARIO (a name or a YAML file), and record it."""
     chosen = load_scenario(scenario, parameters=parse_settings(settings))
-    agent = load_agent_for(chosen, agent_name, device)
-    traced = choose_hooks(agent, hooks, () if no_hooks else chosen.hooks)
-    interventions = _interventions(chosen, intervene)
+    agent = cast_agent(scenario, chosen, agent_name, device)
+    traced = cast_hooks(agent, hooks, () if no_hooks else chosen.hooks, scenario)
+    interventions = cast_interventions(scenario, chosen, agent, intervene)
     quiet = quiet or as_json
     if not quiet:
         click.echo(f"{agent.name}: {agent.description or 'no description'}", err=True)
@@ -92,43 +91,12 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def load_agent_for(scenario: Scenario, name: str | None, device: str | None) -> Agent:
-    """The agent asked for, else the scenario's own; the scenario's options go to its own agent alone."""
-    keywords = {} if device is None else {"device": device}
-    if name is None or name == scenario.agent.name:
-        return load_agent(scenario.agent.name, **{**scenario.agent.options, **keywords})
-    return load_agent(name, **keywords)
-
-
-def choose_hooks(agent: Agent, asked: Sequence[str], usual: Sequence[str]) -> list[str]:
-    """Hook names to trace: what was asked for, else the usual ones.
-
-    Raises:
-        HookError: when a glob that was asked for matches nothing.
-    """
-    if asked:
-        return list(agent.resolve_hooks(list(asked)))
-    if usual and not agent.hook_shapes():
-        click.echo(f"{agent.name} has no network, so nothing is traced", err=True)
-        return []
-    return list(agent.resolve_hooks(list(usual)))
-
-
 def announce_size(agent: Agent, hooks: Sequence[str], n_steps: int) -> None:
     """Say how much the activations will take, where it is much."""
     n_bytes = estimate_activation_bytes(agent, hooks, n_steps)
     if n_bytes > _LARGE:
         click.echo(f"the activations of {len(hooks)} hooks over {n_steps} steps will take about "
                    f"{bytes_in_words(n_bytes)}; --hooks and --steps make it less", err=True)
-
-
-def _interventions(scenario: Scenario, names: Sequence[str]) -> list[Intervention]:
-    for name in names:
-        if name not in scenario.interventions:
-            raise unknown_name("intervention", name, scenario.interventions, where=f"scenario {scenario.name}",
-                               error=InterventionError)
-    return [build_intervention(scenario.interventions[name], where=f"scenario {scenario.name}: interventions.{name}")
-            for name in names]
 
 
 def _farewell(recorder: Recorder | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from harness.cli import in_words
+from harness.cli.cast import check_cast
 from harness.cli.names import BACKEND, SCENARIO, echo_json
 from harness.cli.run import parse_settings
 from harness.errors import HarnessError
@@ -70,12 +71,13 @@ def show(name: str, form: str, dialect: str, seed: int, settings: tuple[str, ...
 @click.argument("names", type=SCENARIO, nargs=-1, required=True)
 @_SETTINGS
 def validate(names: tuple[str, ...], settings: tuple[str, ...]) -> None:
-    """Check scenario files; exit code 2 when one has a mistake."""
+    """Check scenario files, and the agents, hooks and interventions they name; exit code 2 for a mistake."""
     problems = []
     for name in names:
         try:
             loaded = load_scenario(name, parameters=parse_settings(settings))
             compile_scenario(loaded, seed=0)
+            check_cast(name, loaded)
         except HarnessError as problem:
             problems.append(problem)
             click.echo(in_words(str(problem)), err=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from harness.agent.load import load_agent
+from harness.cli.cast import cast_hooks
 from harness.cli.names import AGENT, echo_json
 from harness.cli.progress import Ticker
-from harness.cli.run import announce_size, choose_hooks
+from harness.cli.run import announce_size
 from harness.recording.recorder import Recorder
 from harness.rollout import run_episode
 from harness.scenario.schema import Scenario
@@ -47,7 +48,7 @@ def trace(video: Path, agent_name: str, hooks: tuple[str, ...], seed: int, steps
     recorder = Recorder(out)
     with make_world(scenario, backend="video", path=video) as world, Ticker(quiet=quiet) as ticker:
         agent = load_agent(agent_name, **({} if device is None else {"device": device}))
-        traced = choose_hooks(agent, hooks, _USUAL)
+        traced = cast_hooks(agent, hooks, _USUAL)
         notice = getattr(world, "notice", None)
         for line in (f"{agent.name}: {agent.description or 'no description'}", notice):
             if line and not quiet:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from harness.agent.agent import Agent
 from harness.errors import InterventionError
 from harness.intervention.intervention import Intervention, Site
 
@@ -44,6 +45,19 @@ class ZeroAblation(Intervention):
         if self.hook.rpartition(".")[2] not in _HEAD_AXES:
             raise InterventionError(f'ZeroAblation: "{self.hook}" has no heads, so head={self.head} means nothing',
                                     hint=f"leave the head out, or use one of {', '.join(sorted(_HEAD_AXES))}")
+
+    def check(self, agent: Agent) -> None:
+        """Refuse hooks that the agent has not, and a head beyond the last.
+
+        Raises:
+            HookError: when no hook has the name.
+            InterventionError: when one has fewer heads.
+        """
+        shapes = agent.hook_shapes()
+        for name in agent.resolve_hooks([self.hook]):
+            n_heads = shapes[name][0][-2] if self.head is not None else 0
+            if self.head is not None and self.head >= n_heads:
+                raise InterventionError(f'ZeroAblation: "{name}" has heads 0 to {n_heads - 1}, got head {self.head}')
 
     def fwd_hooks(self) -> Sequence[tuple[str, Callable[..., Any]]]:
         """One edit at ``hook``."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from harness.agent.agent import Agent
 from harness.world.action import Action
 
 __all__ = ["Intervention"]
@@ -37,6 +38,14 @@ class Intervention(ABC):
     def fwd_hooks(self) -> Sequence[tuple[str, Callable[..., Any]]]:
         """Edits inside the policy, as (hook name, function) pairs for ``Agent.hooks``."""
         return ()
+
+    def check(self, agent: Agent) -> None:
+        """Refuse an agent that it does not fit, before anything is played.
+
+        Raises:
+            HarnessError: saying what does not fit.
+        """
+        agent.resolve_hooks([name for name, _ in self.fwd_hooks()])
 
     def describe(self) -> dict[str, Any]:
         """What a recording's header says of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from harness.scenario.source import MAX_BYTES, Entry, Node, Place, Source, Sourc
 
 __all__ = [
     "dump_scenario", "json_schema", "load_scenario", "parse_scenario", "parse_value", "scenario_names", "scenario_path",
+    "where_in_file",
 ]
 
 _MAX_EXTENDS = 16
@@ -74,6 +75,25 @@ def parse_scenario(text: str, *, name: str = "<text>", parameters: Mapping[str, 
     """
     reader = _Reader(name)
     return reader.scenario(reader.read_text(text, name, None), parameters or {}, "unnamed")
+
+
+def where_in_file(path_or_name: str | Path, path: Sequence[str | int]) -> str | None:
+    """``file:line:column`` of a value in a scenario, for a mistake that shows only later (an agent nobody has).
+
+    Args:
+        path_or_name: As for ``load_scenario``.
+        path: Keys and list positions that lead to the value, such as ``("agent", "name")``.
+
+    Returns:
+        None when the file cannot be read, or holds nothing of it.
+    """
+    try:
+        tree = _Reader(str(path_or_name)).read_file(_locate(path_or_name), None)
+    except ScenarioFileError:
+        return None
+    if not isinstance(tree.value, dict) or not path or path[0] not in tree.value:
+        return None
+    return Problem("", "", place_of(tree, path)).where
 
 
 def parse_value(text: str) -> Any:

@@ -1,0 +1,93 @@
+"""What a scenario names and other rooms own: its agent, hooks and interventions.
+
+A scenario file is checked without loading any of them, so that a recording opens where a plug-in is absent. Here they
+are looked up, and what does not exist is reported with its place in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from harness.agent.agent import Agent
+from harness.agent.load import load_agent
+from harness.errors import HarnessError, InterventionError, unknown_name
+from harness.intervention.build import build_intervention
+from harness.intervention.intervention import Intervention
+from harness.scenario.load import where_in_file
+from harness.scenario.schema import Scenario
+
+__all__ = ["cast_agent", "cast_hooks", "cast_interventions", "check_cast"]
+
+
+@contextmanager
+def _pointing(source: str, *keys: str | int) -> Iterator[None]:
+    """Let an error that knows no place point to a value in the scenario's file."""
+    try:
+        yield
+    except HarnessError as problem:
+        problem.where = problem.where or where_in_file(source, keys)
+        raise
+
+
+def cast_agent(source: str, scenario: Scenario, name: str | None, device: str | None) -> Agent:
+    """The agent asked for, else the scenario's own; the scenario's options go to its own agent alone.
+
+    Args:
+        source: The scenario's name or path, as it was given.
+        scenario: What it holds.
+        name: An agent, None for the scenario's.
+        device: For ``load_agent``; None leaves it to the agent.
+    """
+    keywords = {} if device is None else {"device": device}
+    if name is not None and name != scenario.agent.name:
+        return load_agent(name, **keywords)
+    with _pointing(source, "agent", "name"):
+        return load_agent(scenario.agent.name, **{**scenario.agent.options, **keywords})
+
+
+def cast_hooks(agent: Agent, asked: Sequence[str], usual: Sequence[str], source: str | None = None) -> list[str]:
+    """Hook names to trace: what was asked for, else the usual ones; none for an agent without a network.
+
+    Raises:
+        HookError: when a glob matches nothing.
+    """
+    if asked:
+        return list(agent.resolve_hooks(list(asked)))
+    if usual and not agent.hook_shapes():
+        click.echo(f"{agent.name} has no network, so nothing is traced", err=True)
+        return []
+    for number, glob in enumerate(usual):
+        with _pointing(source or "", "hooks", number):
+            agent.resolve_hooks([glob])
+    return list(agent.resolve_hooks(list(usual)))
+
+
+def cast_interventions(source: str, scenario: Scenario, agent: Agent, names: Sequence[str]) -> list[Intervention]:
+    """The interventions that a scenario has under these names.
+
+    Raises:
+        HarnessError: for a name that it has not, one that cannot be built, or one that does not fit the agent.
+    """
+    built = []
+    for name in names:
+        with _pointing(source, "interventions", name):
+            if name not in scenario.interventions:
+                raise unknown_name("intervention", name, scenario.interventions, error=InterventionError)
+            built.append(build_intervention(scenario.interventions[name]))
+            built[-1].check(agent)
+    return built
+
+
+def check_cast(source: str, scenario: Scenario) -> None:
+    """Look up everything that a scenario names.
+
+    Raises:
+        HarnessError: for the first that does not exist or does not fit, with its place in the file.
+    """
+    agent = cast_agent(source, scenario, None, "cpu" if "device" in scenario.agent.options else None)
+    if agent.hook_shapes():
+        cast_hooks(agent, (), scenario.hooks, source)
+        cast_interventions(source, scenario, agent, list(scenario.interventions))
