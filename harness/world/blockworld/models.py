@@ -421,6 +421,7 @@ class Models:
         table: int32 [m, 2]: first part and number of parts of a model.
         scales: float64 [m]: blocks per texel.
         texels: uint32 [t], 0xAABBGGRR.
+        most_boxes: number of boxes of the largest model.
     """
 
     def __init__(self, biome: str) -> None:
@@ -434,6 +435,7 @@ class Models:
         self._texels: list[npt.NDArray[np.uint32]] = []
         self._n_texels = 0
         self.version = 0
+        self.most_boxes = 0
         self.hand = self.number(-1, 0, 0)
 
     def number(self, kind: int, variant: int, colour: int) -> int:
@@ -467,6 +469,7 @@ class Models:
 
     def _add(self, model: Model) -> None:
         self._ranges.append((len(self._rows), len(model.boxes)))
+        self.most_boxes = max(self.most_boxes, len(model.boxes))
         self._scales.append(model.scale)
         for box in model.boxes:
             turn = [a * (math.pi / 180.0) for a in box.turn]

@@ -320,10 +320,10 @@ def _place_hand(table, cam, hand, swing, bob, parts, part_faces, model_table, li
 
 
 @part
-def _prepare_world(cam, quad, layers, layer_of, axes, plane_shade, corners, coeffs, record):
-    """Corners relative to the eye and the pixel functions of a world rectangle. False when it faces away."""
+def _world_corners(cam, quad, axes, corners):
+    """Corners of a world rectangle relative to the eye. False when it faces away."""
     face = quad[Q_FACE]
-    na, ua, us, va, vs = axes[face, 0], axes[face, 1], axes[face, 2], axes[face, 3], axes[face, 4]
+    na, ua, va = axes[face, 0], axes[face, 1], axes[face, 3]
     plane = quad[Q_PLANE] - cam[C_EYE + na]
     if (face % 2 == 1 and plane >= 0.0) or (face % 2 == 0 and plane <= 0.0):
         return False
@@ -333,6 +333,17 @@ def _prepare_world(cam, quad, layers, layer_of, axes, plane_shade, corners, coef
         corners[k, na] = plane
         corners[k, ua] = lo_u if k == 0 or k == 3 else hi_u
         corners[k, va] = lo_v if k < 2 else hi_v
+    return True
+
+
+@part
+def _prepare_world(cam, quad, layers, layer_of, axes, plane_shade, coeffs, record):
+    """The pixel functions of a world rectangle."""
+    face = quad[Q_FACE]
+    na, ua, us, va, vs = axes[face, 0], axes[face, 1], axes[face, 2], axes[face, 3], axes[face, 4]
+    plane = quad[Q_PLANE] - cam[C_EYE + na]
+    lo_u, hi_u = quad[Q_LO_U] - cam[C_EYE + ua], quad[Q_HI_U] - cam[C_EYE + ua]
+    lo_v, hi_v = quad[Q_LO_V] - cam[C_EYE + va], quad[Q_HI_V] - cam[C_EYE + va]
     inverse = 1.0 / plane
     su, sv = 16.0 * us, 16.0 * vs
     u0 = -(lo_u if us == 1 else hi_u) * su
@@ -362,12 +373,11 @@ def _prepare_world(cam, quad, layers, layer_of, axes, plane_shade, corners, coef
     record[R_SHADE] = plane_shade[face]
     record[R_ID] = quad[Q_BLOCK]
     record[R_FLAGS] = CUT if quad[Q_KIND] == CUTOUT or quad[Q_KIND] == CLEAR else 0
-    return True
 
 
 @part
 def _prepare_box_face(cam, dyn, meta, corners, coeffs, record):
-    """The same for a face of a creature's box."""
+    """Corners relative to the eye and the pixel functions of a face of a creature's box. False when it faces away."""
     w, h = meta[R_UMAX] + 1, meta[R_VMAX] + 1
     nx, ny, nz = dyn[D_NORMAL], dyn[D_NORMAL + 1], dyn[D_NORMAL + 2]
     px, py, pz = dyn[D_CORNER] - cam[C_EYE], dyn[D_CORNER + 1] - cam[C_EYE + 1], dyn[D_CORNER + 2] - cam[C_EYE + 2]
@@ -450,6 +460,8 @@ def _spans(screen, n, width, row0, row1, left, right):
         return 0, 0
     first = max(np.int64(math.ceil(max(y_low, -1.0) - 0.5)), row0)
     last = min(np.int64(math.ceil(min(y_high, 1e6) - 0.5)), row1)
+    if math.ceil(max(x_low, -1.0) - 0.5 - _EDGE) >= math.ceil(min(x_high, 1e6) - 0.5 + _EDGE):
+        return 0, 0  # between two pixel middles
     for y in range(first, last):
         left[y] = 1e9
         right[y] = -1e9
@@ -1040,7 +1052,7 @@ def draw(
             pick = picks[order[k]]
             c, r = coeffs[used], records[used]
             if pick >= 0:
-                drawn = _prepare_world(cam, quads[pick], layers, layer_of, axes, plane_shade, corners, c, r)
+                drawn = _world_corners(cam, quads[pick], axes, corners)
             else:
                 drawn = _prepare_box_face(cam, dyn[-1 - pick], meta[-1 - pick], corners, c, r)
             if not drawn:
@@ -1051,6 +1063,8 @@ def draw(
             first, last = _spans(screen, points, width, row0, row1, left, right)
             if first >= last:
                 continue
+            if pick >= 0:
+                _prepare_world(cam, quads[pick], layers, layer_of, axes, plane_shade, c, r)
             if phase == 0:
                 _fill(c, r, used, first, last, left, right, column_of, columns, texels, near, seen)
                 used += 1

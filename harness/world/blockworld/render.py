@@ -155,7 +155,7 @@ class Renderer:
             skins = self._models.texels
             self._texels = np.concatenate([part for level in self._layers.levels for part in (level, skins)])
             self._texels_version = version
-        self._reserve(mesh, numbers)
+        self._reserve(mesh, len(numbers))
         self._choose_hud(view)
         rgb = _output("rgb", rgb, (*self.shape, 3), np.uint8)
         segmentation = _output("segmentation", segmentation, self.shape, np.int16)
@@ -237,8 +237,8 @@ class Renderer:
         return _RAIN[weather]
 
     def _choose_biome(self, biome: str) -> None:
-        self._biome = biome
         self._layers: BlockLayers = block_layers(biome)
+        self._biome = biome
         self._models: Models = models(biome)
         self._texels_version = -1
 
@@ -273,10 +273,9 @@ class Renderer:
             )
             self._hud_key = key
 
-    def _reserve(self, mesh: WorldMesh, numbers: npt.NDArray[np.int64]) -> None:
+    def _reserve(self, mesh: WorldMesh, n_entities: int) -> None:
         """Make the work arrays large enough for everything that could be drawn: the kernel checks no bounds."""
-        table = self._models.table
-        boxes = int(table[numbers, 1].sum()) + int(table[self._hand[0], 1]) + 1 + len(numbers)  # a crack, and shadows
+        boxes = (n_entities + 1) * self._models.most_boxes + 1 + n_entities  # and the hand, a crack, shadows
         if 6 * boxes > self._faces:
             self._faces = 12 * boxes + 64
             self._dyn = np.zeros((self._faces, DYNAMIC))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import WorldError, unknown_name
 from harness.scenario.catalogue import Block, catalogue
 
 __all__ = [
@@ -634,7 +635,9 @@ class BlockLayers:
     """
 
     def __init__(self, biome: str) -> None:
-        grass, foliage = (rgb(c) for c in BIOMES.get(biome, BIOMES["plains"]))
+        if biome not in BIOMES:
+            raise unknown_name("biome", biome, BIOMES, error=WorldError)
+        grass, foliage = (rgb(c) for c in BIOMES[biome])
         self._tints = {"grass": grass, "foliage": foliage}
         self.tiles: list[U8] = []
         self.layer_of = np.zeros((256, 6), dtype=np.int32)
@@ -689,5 +692,9 @@ class BlockLayers:
 
 @functools.cache
 def block_layers(biome: str) -> BlockLayers:
-    """The layers of a biome (an unknown biome looks like plains), built once."""
+    """The layers of a biome, built once.
+
+    Raises:
+        WorldError: for a biome without colours.
+    """
     return BlockLayers(biome)

@@ -283,6 +283,7 @@ def test_every_texture_of_the_table_is_painted() -> None:
                 assert texture(block.face_texture(face)).shape == (16, 16, 4)  # type: ignore[arg-type]
     for name in catalogue().items:
         assert item_sprite(name)[..., 3].any()
+    assert set(catalogue().biomes) <= set(BIOMES)
     for biome in BIOMES:
         assert block_layers(biome).texels.dtype == np.uint32
     assert [item_index(n) for n in item_names()] == list(range(len(item_names())))
@@ -311,6 +312,9 @@ def test_arrays_and_views_that_do_not_fit_are_refused() -> None:
             renderer.frame(view, rgb=bad)
     with pytest.raises(WorldError, match="rain"):
         renderer.frame(View(eye=view.eye, weather="rian"))
+    for _ in range(2):
+        with pytest.raises(WorldError, match='unknown biome "plain"'):
+            renderer.frame(View(eye=view.eye, biome="plain"))
     view.entities[0, 0] = 77
     with pytest.raises(WorldError, match="entity kind 77"):
         renderer.frame(view)
