@@ -259,6 +259,17 @@ def test_the_agents_columns_resize_to_the_same_bits():
             whole, part = full.step(action)[0], strided.step(action)[0]
 
 
+@pytest.mark.slow
+def test_a_cold_start_says_what_it_compiles_and_a_warm_one_is_quiet(tmp_path):
+    program = ("from harness.scenario.load import load_scenario\nfrom harness.world.world import make_world\n"
+               "make_world(load_scenario('trunk'), size=(64, 36)).reset(seed=0)")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    told = [subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=280,
+                           env=environment).stderr for _ in range(2)]
+    assert told[0].count("compiling blockworld's rules and renderer") == 1
+    assert told[1] == ""
+
+
 CHECKED = """
 import numpy as np
 from harness.scenario.load import load_scenario

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import pytest
 from blocks import block, creature, play, world
 
@@ -90,6 +93,14 @@ def test_a_broken_log_falls_and_is_picked_up():
     assert simulation.player_state().hotbar[0] == ("oak_log", 1)
     assert simulation.statistics()["pickup.oak_log"] == 1
     assert simulation.entities() == ()
+
+
+def test_all_that_is_read_is_plain_python():
+    simulation = world(block(0, 101, 1, "oak_log"))
+    until(simulation, "mine_block", attack=1)
+    state = dataclasses.asdict(simulation.state())
+    assert json.loads(json.dumps(state))["entities"][0]["type"] == "item"
+    assert state["events"][0] == {"type": "mine_block", "block": "oak_log", "position": [0, 101, 1]}
 
 
 def test_drops_follow_the_table_and_the_rule():

@@ -399,7 +399,7 @@ class Simulation:
 
     def _item(self, row: Any) -> EntityState:
         x, y, z, _vx, _vy, _vz, number, item, count, *_ = row.item()
-        half = self.tables.figures["item_size"] / 2.0
+        half = float(self.tables.figures["item_size"]) / 2.0
         box = (x - half, y, z - half, x + half, y + 2 * half, z + half)
         return EntityState(id=number, type="item", tag=None, position=(x, y, z), yaw=0.0, box=box, health=0.0,
                            alive=True, variant=f"{self.tables.item_names[item]} x{count}")

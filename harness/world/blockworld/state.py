@@ -24,7 +24,7 @@ PLAYER = _layout(
     "x y z vx vy vz yaw pitch health eye fall last_hurt bob dig",
     "on_ground sneaking sprinting bumped in_water jump_wait miss_wait recharge invulnerable hurt dead "
     "swing attack_held use_held use_wait dig_on dig_x dig_y dig_z dig_wait selected in_hand gui "
-    "drop_held pick_held inventory_held jump_held regeneration",
+    "drop_held pick_held inventory_held regeneration",
 )
 """The player: feet, blocks a tick, degrees, half hearts; counters in ticks. ``swing`` -1 at rest, else 0..5."""
 
