@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from harness.agent.agent import Agent
 from harness.errors import AgentError, WeightsError, nearest_names, unknown_name
 from harness.registry import data_dir, lookup
+from harness.scenario.source import Node, Place, Source, SourceProblem, read_tree
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +44,7 @@ class AgentDefinition:
         weights: The weights file, None without one.
         sha256: Its digest, None when the file does not say.
         licence: Of the weights.
+        lines: ``file:line:column`` of each key.
     """
 
     name: str
@@ -54,6 +55,7 @@ class AgentDefinition:
     weights: Path | None = None
     sha256: str | None = None
     licence: str = ""
+    lines: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def description(self) -> str:
@@ -90,17 +92,11 @@ def read_agent_definition(name_or_path: str | Path) -> AgentDefinition:
         AgentError: for an unknown name, a missing file, unknown keys or wrong types, with file and line.
     """
     path = _find(name_or_path)
-    try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise AgentError(f"cannot read the agent file: {_one_line(problem)}", where=str(path)) from problem
-    if not isinstance(table, dict) or not isinstance(node, yaml.MappingNode):
-        raise AgentError(f"an agent file holds keys and values, this one holds {type(table).__name__}", where=str(path))
-    lines = {key.value: f"{path}:{key.start_mark.line + 1}:{key.start_mark.column + 1}" for key, _ in node.value}
+    root, lines = _read_mapping(path)
+    table = root.plain()
     for key in table:
         if key not in _KEYS:
-            raise unknown_name("key in an agent file", str(key), _KEYS, where=lines.get(str(key)), error=AgentError)
+            raise unknown_name("key in an agent file", key, _KEYS, where=lines[key], error=AgentError)
     for key in ("kind", "description"):
         if not isinstance(table.get(key), str):
             raise AgentError(f'an agent file needs "{key}", a text', where=lines.get(key, str(path)))
@@ -109,7 +105,25 @@ def read_agent_definition(name_or_path: str | Path) -> AgentDefinition:
         raise AgentError("arguments: expected keys and values", where=lines["arguments"])
     weights, sha256 = _weights_of(table.get("weights"), path, lines.get("weights"))
     return AgentDefinition(path.stem, path, table["kind"], table["description"].strip(), arguments, weights, sha256,
-                           str(table.get("licence", "")))
+                           str(table.get("licence", "")), lines)
+
+
+def _read_mapping(path: Path) -> tuple[Node, dict[str, str]]:
+    """A YAML file's mapping, and ``file:line:column`` of each of its keys."""
+    def place_in_words(place: Place | None) -> str:
+        return str(path) if place is None else f"{path}:{place.line + 1}:{place.column + 1}"
+
+    try:
+        root, problems = read_tree(Source(str(path), path.read_text(encoding="utf-8")))
+    except SourceProblem as problem:
+        raise AgentError(problem.message, where=place_in_words(problem.place), hint=problem.hint) from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise AgentError(f"cannot read the agent file: {_one_line(problem)}", where=str(path)) from problem
+    for first in problems:
+        raise AgentError(first.message, where=place_in_words(first.place), hint=first.hint)
+    if not isinstance(root.value, dict):
+        raise AgentError("an agent file holds keys and values, this one does not", where=place_in_words(root.place))
+    return root, {key: place_in_words(entry.key) for key, entry in root.value.items()}
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -179,11 +193,27 @@ def load_agent(name_or_path: str | Path, *, device: str = "auto", **overrides: A
         digest = _check_digest(definition.weights, definition.sha256)
         arguments["weights"] = widened(read_weights_file(definition.weights))
         arguments["weights_note"] = {"file": definition.weights.name, "sha256": digest, "licence": definition.licence}
-    agent = cls(**arguments)
-    assert isinstance(agent, Agent)
+    agent = _built(cls, arguments, definition)
     own = agent.description if arguments.get("random_seed") is not None else ""
     agent.name = definition.name
     agent.description = _honest(definition.headline, own)
+    return agent
+
+
+def _built(cls: Any, arguments: Mapping[str, Any], definition: AgentDefinition) -> Agent:
+    where = definition.lines.get("arguments", str(definition.path))
+    try:
+        agent = cls(**arguments)
+    except WeightsError:
+        raise
+    except AgentError as problem:
+        problem.where = problem.where or where
+        raise
+    except (TypeError, ValueError, OverflowError) as problem:
+        # A class may lean on Python for a value of the wrong kind; from a file that is a mistake in the file.
+        raise AgentError(f"these arguments do not fit agents of kind {definition.kind}: {_one_line(problem)}",
+                         where=where) from problem
+    assert isinstance(agent, Agent)
     return agent
 
 
@@ -196,8 +226,9 @@ def _honest(description: str, own: str) -> str:
 
 def _check_digest(path: Path, expected: str | None) -> str:
     if not path.is_file():
-        raise WeightsError(f"the weights file {path.name} is missing", where=str(path),
-                           hint="fetch it, or put it beside the agent file")
+        what = f"{path} is a folder, expected a weights file" if path.is_dir() else \
+            f"the weights file {path.name} is missing"
+        raise WeightsError(what, where=str(path), hint="fetch it, or put it beside the agent file")
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -230,10 +261,12 @@ def read_weights_file(path: str | Path) -> dict[str, torch.Tensor]:
             from safetensors.torch import load_file
 
             return dict(load_file(path))
-        table = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of is refused below, in one line
+            table = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except Exception as problem:  # each reader has its own errors for a damaged or hostile file
         raise WeightsError(f"{path.name} is not a weights file that can be read without running code: "
-                           f"{_one_line(problem)}", where=str(path),
+                           f"{_refusal(problem)}", where=str(path),
                            hint="expected safetensors, or a state dict of tensors saved by torch.save") from problem
     if not isinstance(table, dict) or not table or not all(
             isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in table.items()):
@@ -256,6 +289,12 @@ def _is_safetensors(path: Path) -> bool:
     # Eight bytes of header length, then JSON.
     with path.open("rb") as file:
         return file.read(9)[8:9] == b"{"
+
+
+def _refusal(problem: BaseException) -> str:
+    """PyTorch's reason without its advice to read the file unsafely."""
+    asked = re.search(r"GLOBAL\s+([\w.]+)", str(problem))
+    return f"it asks for {asked[1]}" if asked else _one_line(problem).split(". ")[0]
 
 
 def _one_line(problem: BaseException) -> str:

@@ -181,7 +181,7 @@ class _Converter:
     def standard(self, node: yaml.Node, tag: str, place: Place) -> None:
         if node.tag != _TAG + tag:
             self.report(f"the tag {str(node.tag).replace(_TAG, '!!')} is not allowed", place,
-                        "write the plain value; scenarios hold text, numbers, lists and mappings only")
+                        "write the plain value: text, a number, a list or a mapping")
 
     def mapping(self, node: yaml.Node, depth: int) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}

@@ -16,6 +16,7 @@ from golden_policies import TINY, filled_weights
 from safetensors.torch import save_file
 
 from harness.agent.load import agent_names, load_agent, read_agent_definition, read_weights_file
+from harness.agent.vpt import VPTPolicy
 from harness.agent.vpt.agent import VPTAgent
 from harness.errors import AgentError, HookError, WeightsError
 
@@ -68,9 +69,9 @@ def test_unknown_names(name: str, words: list[str]) -> None:
     ("kind: noop\n", ['"description"', "mine.yaml"]),
     ("kind: [noop]\ndescription: x\n", ['"kind"', "mine.yaml:1:1"]),
     ("kind: nooop\ndescription: x\n", ["unknown agent", "nooop", "noop"]),
-    ("- a\n", ["keys and values", "list"]),
-    ("kind: 'noop\n", ["cannot read", "mine.yaml"]),
-    ("kind: !!python/object/apply:os.getcwd []\ndescription: x\n", ["cannot read"]),
+    ("- a\n", ["keys and values", "mine.yaml:1:1"]),
+    ("kind: 'noop\n", ["not valid YAML", "mine.yaml:2:1"]),
+    ("kind: !!python/object/apply:os.getcwd []\ndescription: x\n", ["tag", "not allowed", "mine.yaml:1:7"]),
     ("kind: vpt\ndescription: x\narguments: {size: nano, random_seed: 0, hidsiz: 3}\n", ["hidsiz", "mine.yaml"]),
     ("kind: vpt\ndescription: x\narguments: {size: nano}\n", ["weights file or a random_seed"]),
     ("kind: vpt\ndescription: x\nweights: {file: ../secret.safetensors}\n", ["outside", "mine.yaml:3:1"]),
@@ -170,3 +171,32 @@ def test_scripted_agents_load_without_torch() -> None:
                "for name in ('noop', 'random', 'chopper'): load_agent(name)\n"
                "assert 'cv2' not in sys.modules and 'numba' not in sys.modules")
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+@pytest.mark.parametrize(("text", "message", "place"), [
+    ("kind: vpt\nkind: noop\ndescription: x", 'duplicate key "kind"', "2:1"),
+    ("kind: vpt\ndescription: x\narguments: {size: 2020-99-99}", 'unknown VPT size "2020-99-99"', "3:1"),
+    ("kind: vpt\ndescription: x\narguments: {size: nano, random_seed: abc}", "random_seed: expected", "3:1"),
+    ("kind: vpt\ndescription: x\narguments: {size: nano, random_seed: -1}", "random_seed: expected", "3:1"),
+    ("kind: vpt\ndescription: x\narguments: {size: nano, random_seed: 0, torch_threads: 100000}", "from 1 to", "3:1"),
+    ("kind: vpt\ndescription: x\narguments: {policy_kwargs: 3, pi_head_kwargs: 4, random_seed: 0}", "fit", "3:1"),
+    ("kind: replay\ndescription: x\narguments: {actions: 5}", "do not fit agents of kind replay", "3:1"),
+    ("kind: vpt\ndescription: " + "[" * 5000, "nested too deeply", ""),
+    ("kind: vpt\ndescription: x\narguments: {size: nano}\nweights: {file: .}", "is a folder", ""),
+])
+def test_a_wrong_agent_file_is_refused_with_its_place(tmp_path: Path, text: str, message: str, place: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(AgentError) as refusal:
+        load_agent(file, device="cpu")
+    assert message in str(refusal.value)
+    assert not place or refusal.value.where == f"{file}:{place}"
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name() -> None:
+    weights = VPTPolicy.random("nano").state_dict()
+    name = "net.lastlayer.layer.weight"
+    weights[name] = weights[name].clone()
+    weights[name][3, 4] = float("nan")
+    with pytest.raises(WeightsError, match=f"{name}: expected finite numbers"):
+        VPTPolicy.from_config("nano", weights)

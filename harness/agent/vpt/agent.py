@@ -30,6 +30,8 @@ HEADS = ("camera", "buttons")
 """In the order in which they are drawn, that of the released code."""
 SMALL = 256
 """Up to this width a step is a few milliseconds and a second thread costs more than it brings."""
+MOST_THREADS = 256
+"""More than any machine has use for; PyTorch starts as many as it is told and falls over."""
 TRACE_CHUNK = 16
 """Frames per forward pass of ``trace_frames``."""
 
@@ -97,8 +99,11 @@ class VPTAgent(Agent):
         if precision != "float32":
             raise AgentError(f'precision: expected "float32", got {precision!r}')
         threads = _default_threads(config) if torch_threads is None else torch_threads
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise AgentError(f"torch_threads: expected a whole number of at least 1, got {torch_threads!r}")
+        if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+            raise AgentError(f"torch_threads: expected a whole number from 1 to {MOST_THREADS}, got {torch_threads!r}")
+        if random_seed is not None and (isinstance(random_seed, bool) or not isinstance(random_seed, int)
+                                        or not 0 <= random_seed < 2**63):
+            raise AgentError(f"random_seed: expected a whole number from 0 to 2^63 - 1, got {random_seed!r}")
         self.torch_threads = threads
         self._device = _device(device)
         self.deterministic = deterministic
