@@ -917,6 +917,30 @@ def _outline(cam, target, axes, width, height, row0, row1, column_of, near, rgb)
 
 
 @part
+def _in_water(cam, cells, origin, water):
+    """Whether the eye is in a stored cell of water."""
+    x = np.int64(math.floor(cam[C_EYE])) - origin[0] + 1
+    y = np.int64(math.floor(cam[C_EYE + 1])) - origin[1] + 1
+    z = np.int64(math.floor(cam[C_EYE + 2])) - origin[2] + 1
+    inside = 0 <= x < cells.shape[2] and 0 <= y < cells.shape[0] and 0 <= z < cells.shape[1]
+    return inside and cells[y, z, x] == water
+
+
+@part
+def _drown(lamp, row0, row1, light_rg, light_b, depth, rgb):
+    """What an eye in water sees: blue, and less the further away."""
+    red, green, blue = light_rg[lamp] * 20 >> 8, light_rg[lamp] * 52 >> 8, light_b[lamp] * 120 >> 8
+    for y in range(row0, row1):
+        for i in range(depth.shape[1]):
+            reach = min(depth[y, i], np.float32(80.0)) * np.float32(0.07)
+            share = np.int32(256.0 - 174.0 / (1.0 + reach * reach))
+            for c in range(3):
+                old = np.int32(rgb[y, i, c])
+                new = red if c == 0 else (green if c == 1 else blue)
+                rgb[y, i, c] = np.uint8(old + (((new - old) * share) >> 8))
+
+
+@part
 def _overlay(places, values, row0, row1, columns, hurt, rgb):
     """Lay the flat layer, and the red of the player's own pain, over the picture."""
     if hurt > 0.0:
@@ -994,7 +1018,8 @@ def draw(
 ):
     """One picture, or the rows [row0, row1) of it.
 
-    ``numbers``: yaw, pitch, fov, width, height, time, rain, swing, bob, hurt, height of the clouds over the eye.
+    ``numbers``: yaw, pitch, fov, width, height, time, rain, swing, bob, hurt, height of the clouds over the eye,
+    block id of water.
     """
     _camera(table, eye, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], cam)
     daylight(table, numbers[5], numbers[6], sky, light_rg, light_b)
@@ -1112,4 +1137,7 @@ def draw(
             )
             if target[3] != 0:
                 _outline(cam, target, axes, width, numbers[4], row0, row1, column_of, near, rgb)
+    if _in_water(cam, cells, origin, numbers[11]):
+        lamp = _light_at(light, origin, cam[C_EYE], cam[C_EYE + 1], cam[C_EYE + 2])
+        _drown(lamp, row0, row1, light_rg, light_b, depth, rgb)
     _overlay(places, values, row0, row1, columns.shape[0], numbers[9], rgb)

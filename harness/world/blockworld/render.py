@@ -109,6 +109,7 @@ class Renderer:
         self._camera = np.zeros(CAMERA)
         self._numbers = np.zeros(12)
         self._numbers[2:5] = fov, width, height
+        self._numbers[11] = catalogue().blocks["water"].id
         self._eye = np.zeros(3)
         self._sky = np.zeros(SKY_PARAMETERS, dtype=np.float32)
         self._light_rg, self._light_b = np.zeros(256, dtype=np.int32), np.zeros(256, dtype=np.int32)

@@ -105,14 +105,17 @@ def daylight(table, time, rain, sky, light_rg, light_b):
     height = cosine(table, angle)
     day = _clamp(height * 2.0 + 0.5)
     bright = _clamp(height * 2.0 + 0.2) * (1.0 - rain * 0.3125) * 0.8 + 0.2
-    gray = 1.0 - 0.6 * rain
     base = (0.470, 0.655, 1.0)
     fog = (0.690, 0.808, 1.0)
+    wet, dark = min(rain, 1.0), max(rain - 1.0, 0.0) / 0.4  # above 1: thunder
+    luma = (base[0] * 0.3 + base[1] * 0.59 + base[2] * 0.11) * day
     for k in range(3):
-        s = base[k] * day * gray + (0.12 * rain * day)
+        s = base[k] * day
+        s += (luma * 0.6 - s) * 0.75 * wet
+        s += (luma * 0.12 - s) * 0.75 * dark
         sky[S_SKY + k] = s * 255.0
         lift = (0.06, 0.06, 0.09)[k]
-        g = fog[k] * (day * (1.0 - lift) + lift) * (1.0 - 0.42 * rain)
+        g = fog[k] * (day * (1.0 - lift) + lift) * (1.0 - (0.45, 0.45, 0.5)[k] * wet) * (1.0 - 0.5 * dark)
         sky[S_FOG + k] = g * 255.0
         sky[S_CLOUD + k] = (
             (0.96, 0.97, 1.0)[k] * (day * (0.9, 0.9, 0.85)[k] + (0.1, 0.1, 0.15)[k]) * (1.0 - 0.5 * rain) * 255.0

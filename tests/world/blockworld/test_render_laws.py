@@ -230,6 +230,21 @@ def test_night_is_darker_and_rain_greyer_and_pain_redder() -> None:
     assert pain[0] > day[0] and pain[1] < day[1]
 
 
+def test_an_eye_in_water_sees_blue_and_no_other_ids() -> None:
+    pictures = []
+    for liquid in (0, block_id("water")):
+        voxels = np.zeros((8, 16, 16), dtype=np.uint8)
+        voxels[0] = block_id("white_wool")
+        voxels[1:4] = liquid
+        grid = Grid(voxels, (0, 0, 0), block_id("white_wool"), 0)
+        pictures.append(Renderer(grid).frame(View(eye=(8.0, 2.6, 8.0), pitch=10.0)))
+    (rgb, ids, depth), (blue, wet_ids, wet_depth) = pictures
+    floor = ids == block_id("white_wool")
+    assert floor.sum() > 50_000
+    assert blue[floor].mean(axis=0)[2] > 1.3 * blue[floor].mean(axis=0)[0]
+    assert np.array_equal(wet_ids[300:], ids[300:]) and np.array_equal(wet_depth[300:], depth[300:])
+
+
 def test_a_crack_darkens_its_block_and_keeps_its_id() -> None:
     draw = np.random.default_rng(15)
     grid = random_scene(draw, trees=0)
