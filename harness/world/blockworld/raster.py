@@ -1053,14 +1053,14 @@ def draw(
             meta,
             n_faces,
         )
-    used = 0
+    used = np.int64(0)  # typed: a literal would compile what it is handed to twice
     for phase in range(2):  # what hides, near to far; then what is seen through, far to near
         n = _collect(cam, quads, groups, axes, phase, keys, picks, n_buckets)
         if phase == 0:
             first_face = 0
         else:
             first_face = n_faces
-            used = 0
+            used = np.int64(0)
             n_faces = _place_shadows(
                 entities, radii, cells, light, origin, layers, crack_layers[N_CRACKS], dyn, meta, n_faces
             )
