@@ -160,11 +160,13 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
             return Snapshot(n_steps, frozen, agent.save_state(state), streams)
 
         episode = Episode(world, agent, seed, names, tuple(interventions), limit, snapshot)
-        for observer in observers:
-            observer.begin(episode)
+        begun: list[Observer] = []
         began = time.perf_counter()
         try:
-            outcomes = info["outcomes"]
+            for observer in observers:
+                observer.begin(episode)
+                begun.append(observer)
+            outcomes, began = info["outcomes"], time.perf_counter()
             while n_steps < limit:
                 seen = _seen(observation, interventions, n_steps, intervention_rng)
                 shown = {**seen, "world_state": world.world_state(blocks=True)} if agent.privileged else seen
@@ -192,7 +194,7 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
             raise
         finally:
             result = EpisodeResult(status, n_steps, outcomes, seed, time.perf_counter() - began, error)
-            for observer in observers:
+            for observer in begun:
                 observer.end(result)
     return result
 

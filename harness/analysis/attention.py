@@ -68,8 +68,10 @@ def attention_maps(recording: Recording, layer: int | None = None) -> AttentionM
         layer: Only this layer; None for all that were traced.
 
     Raises:
-        RecordingError: when no pattern was traced, or not that layer's.
+        RecordingError: when there are no steps, no pattern was traced, or not that layer's.
     """
+    if not len(recording):
+        raise RecordingError(f"the recording has no steps: {recording.summary}", where=str(recording.path))
     traced = {int(match[1]): name for name in recording.activations if (match := _PATTERN.fullmatch(name))}
     if not traced:
         raise RecordingError("the recording holds no attention patterns", where=str(recording.path),

@@ -63,7 +63,7 @@ def replay(ctx: click.Context, recording: Path, verify: bool, tolerance: float, 
         echo_json(results)
     else:
         _print(opened, report, out)
-    if report is not None and not report.ok:
+    if report is not None and (not report.ok or opened.damage):
         ctx.exit(1)
 
 
@@ -71,7 +71,9 @@ def _print(recording: Recording, report: ReplayReport | None, out: Path | None) 
     if report is not None:
         for note in report.notes:
             click.echo(f"note: {note}")
-        if report.ok:
+        if recording.damage:
+            click.echo(f"DAMAGED: {recording.damage}; of what is left, {_counts(report)}")
+        elif report.ok:
             click.echo(f"OK: {_counts(report)}")
         else:
             click.echo(f"DIVERGED: {_counts(report)}")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from harness.agent.agent import Agent
+from harness.agent.load import agent_names
 from harness.cli.cast import cast_agent, cast_hooks, cast_interventions
 from harness.cli.names import AGENT, BACKEND, SCENARIO, bytes_in_words, echo_json
 from harness.cli.outcomes import print_outcomes
@@ -73,7 +74,7 @@ def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed
         echo_json(_as_json(chosen, agent, interventions, played, paths))
     else:
         print_outcomes(chosen, agent, played)
-        _what_next(paths, traced, backend)
+        _what_next(paths, traced, "" if agent.name in agent_names() else f" --agent {agent_name or chosen.agent.name}")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -104,14 +105,14 @@ def _farewell(recorder: Recorder | None) -> None:
         click.echo(f"interrupted; what was played is in {recorder.path}", err=True)
 
 
-def _what_next(paths: Sequence[str], traced: Sequence[str], backend: str) -> None:
+def _what_next(paths: Sequence[str], traced: Sequence[str], agent: str) -> None:
     if not paths:
         return
     click.echo(f"\nrecorded: {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""))
     click.echo("next:")
     if any(name.endswith("hook_pattern") for name in traced):
         click.echo(f"  harness replay {paths[0]} --overlay attention --out {Path(paths[0]).name}.mp4")
-    click.echo(f"  harness replay {paths[0]} --verify")
+    click.echo(f"  harness replay {paths[0]} --verify{agent}")
 
 
 def _as_json(scenario: Scenario, agent: Agent, interventions: Sequence[Intervention],

@@ -11,6 +11,7 @@ import errno
 import itertools
 import math
 import re
+import shutil
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from harness.agent.agent import Agent
 from harness.errors import RecordingError
 from harness.recording import schema
 from harness.recording.store import LineWriter, ShardWriter, write_json, write_snapshot
-from harness.recording.video import FrameWriter
+from harness.recording.video import FrameWriter, count_frames
 from harness.rollout import Episode, EpisodeResult, Snapshot, Step
 
 __all__ = ["Recorder", "estimate_activation_bytes", "step_row"]
@@ -125,12 +126,17 @@ class _Writer:
     def put(self, entry: _Entry) -> None:
         self._queue.put(entry)
 
-    def close(self) -> dict[str, int]:
-        """Wait until everything is written; the counts of what is there."""
+    def close(self) -> dict[str, Any]:
+        """Wait until everything is written; the counts of what is there, and the files' sizes in bytes."""
         self._queue.close()
         self._thread.join()
-        events, shards = self._events.n_rows, self._shards.n_rows
-        return {"rows": self.rows, "events": events, "activation_rows": shards}
+        if self.failure is not None:
+            # A row may have been written whose picture was not: what counts is what can be read.
+            with contextlib.suppress(Exception):
+                self.rows = min(self.rows, count_frames(self.path / schema.FRAMES))
+        sizes = {name: (self.path / name).stat().st_size for name in schema.SIZED if (self.path / name).exists()}
+        return {"rows": self.rows, "events": self._events.n_rows, "activation_rows": self._shards.n_rows,
+                "bytes": sizes}
 
     def _work(self) -> None:
         try:
@@ -292,6 +298,17 @@ class Recorder:
                 intervention.site == "input" for intervention in episode.interventions))
         except OSError as problem:
             raise _refusal(problem, self.out, 0) from problem
+        except KeyboardInterrupt:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Take back a folder in which nothing has been recorded yet."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self.paths:
+            shutil.rmtree(self.paths.pop(), ignore_errors=True)
 
     def on_step(self, step: Step) -> None:
         """Hand a step to the writer; waits only while the queue is full.
@@ -339,6 +356,7 @@ class Recorder:
         writer = self._writer
         if writer is not None and writer.failure is not None:
             self._told = True
+            writer.close()
             raise _refusal(writer.failure, writer.path, writer.rows) from writer.failure
 
 

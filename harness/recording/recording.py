@@ -272,8 +272,20 @@ class Recording:
 
     @property
     def complete(self) -> bool:
-        """Whether the episode was played to its end and all of it was written."""
-        return bool(self.result is not None and self.result.get("complete") is True)
+        """Whether the episode was played to its end and all of it was written, and is still there."""
+        return bool(self.result is not None and self.result.get("complete") is True) and self.damage is None
+
+    @functools.cached_property
+    def damage(self) -> str | None:
+        """What has happened to the files since the recording was closed: None, or one is gone or has another size."""
+        written = (self.result or {}).get("bytes")
+        for name, size in written.items() if isinstance(written, dict) else ():
+            path = self.path / str(name)
+            if name not in schema.SIZED or not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != size:
+                return f"{name} has {path.stat().st_size} bytes, {size} were written"
+        return None
 
     @property
     def status(self) -> str:
@@ -308,11 +320,10 @@ class Recording:
 
     @functools.cached_property
     def _n(self) -> int:
-        videos = [self.path / schema.FRAMES, *([self._second] if self._second.exists() else [])]
         if self.complete and self.result is not None and self.result.get("rows") == len(self._rows):
-            # The whole recording was written in order; counting the pictures would read gigabytes.
-            return len(self._rows) if all(v.exists() for v in videos) or not self._rows else 0
-        return min(len(self._rows), *(count_frames(v) if v.exists() else 0 for v in videos))
+            return len(self._rows)  # the files are as they were closed; counting the pictures would read gigabytes
+        videos = [self.path / schema.FRAMES, *([self._second] if self._second.exists() else [])]
+        return min(len(self._rows), *(count_frames(v) if v.is_file() else 0 for v in videos))
 
     @property
     def _second(self) -> Path:
@@ -333,6 +344,8 @@ class Recording:
             text = f"unfinished (killed, or still being written), {n} steps readable"
         elif self.result.get("error"):
             text += f" ({self.result['error']})"
+        if self.damage is not None:
+            text += f"; damaged: {self.damage}"
         if self.hooks and self.activations.n_steps < n:
             text += f", activations of the first {self.activations.n_steps}"
         return text

@@ -17,7 +17,7 @@ from harness.rollout import Episode, spawn_streams
 
 __all__ = [
     "AGENT_FRAMES", "ACTIVATIONS", "EVENTS", "FORMAT", "FRAMES", "HEADER", "RESULT", "SHARD_NAME", "SHARD_STEPS",
-    "SNAPSHOTS", "STEPS", "VERSION", "check_header", "make_header", "plain", "shard_name",
+    "SIZED", "SNAPSHOTS", "STEPS", "VERSION", "check_header", "make_header", "plain", "shard_name",
 ]
 
 FORMAT = "harness-recording"
@@ -32,6 +32,8 @@ FRAMES = "frames.mkv"
 AGENT_FRAMES = "agent_frames.mkv"
 ACTIVATIONS = "activations"
 SNAPSHOTS = "snapshots"
+SIZED = (FRAMES, AGENT_FRAMES, STEPS, EVENTS)
+"""Files whose sizes ``result.json`` holds, so that a reader sees when one was cut off later."""
 SHARD_NAME = re.compile(r"(\d{8})\.safetensors")
 SHARD_STEPS = 32
 """Steps in one activation shard; fewer where a step is so large that a shard would not fit in memory."""
@@ -125,6 +127,8 @@ def check_header(header: Any, where: str) -> dict[str, Any]:
         if not isinstance(header.get(key), kind):
             raise RecordingError(f'the header has no usable "{key}" (got {header.get(key)!r})', where=where,
                                  hint="the file was changed, or written by something else")
+    if header["seed"] < 0:
+        raise RecordingError(f"the header says seed {header['seed']}; seeds are 0 or more", where=where)
     if not 0 < header["fps"] < 1000:
         raise RecordingError(f"the header says {header['fps']!r} frames per second", where=where)
     return header

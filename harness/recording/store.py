@@ -88,6 +88,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """
     if not path.exists():
         return
+    if not path.is_file():
+        raise RecordingError(f"{path.name} is no regular file", where=str(path))
     number = 0
     try:
         with path.open(encoding="utf-8", errors="replace") as file:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from harness.agent.agent import Agent, AgentOutput
-from harness.agent.load import load_agent
-from harness.errors import RecordingError
+from harness.agent.load import agent_names, load_agent
+from harness.errors import AgentError, RecordingError
 from harness.intervention.build import build_intervention
 from harness.intervention.intervention import Intervention
 from harness.recording.recording import Recording
@@ -87,7 +87,9 @@ def replay_recording(recording: Recording, *, verify: bool = True, agent: Agent 
     Raises:
         HarnessError: when world or agent cannot be made, or the recording cannot be read.
     """
-    notes: list[str] = []
+    if not len(recording):
+        raise RecordingError(f"the recording has no steps to replay: {recording.summary}", where=str(recording.path))
+    notes: list[str] = [f"damaged: {recording.damage}"] if recording.damage else []
     with contextlib.ExitStack() as stack:
         if world is None:
             world = _recorded_world(recording, stack, notes)
@@ -124,7 +126,12 @@ def recorded_agent(recording: Recording, name: str | None = None, device: str | 
     agent, chosen = recording.header["agent"], recording.header["scenario"].get("agent") or {}
     options = dict(chosen.get("options") or {}) if name is None and chosen.get("name") == agent.get("name") else {}
     device = device or agent.get("device")
-    return load_agent(name or str(agent.get("name")), **options, **({"device": device} if device else {}))
+    try:
+        return load_agent(name or str(agent.get("name")), **options, **({"device": device} if device else {}))
+    except AgentError as problem:
+        if name is None and str(agent.get("name")) not in agent_names():
+            problem.hint = "the recording was made with an agent file: name it with --agent FILE.yaml"
+        raise
 
 
 def _recorded_world(recording: Recording, stack: contextlib.ExitStack, notes: list[str]) -> World | None:

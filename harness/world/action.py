@@ -41,11 +41,14 @@ def noop_action() -> Action:
 
 
 def check_action(action: Mapping[str, Any]) -> Action:
-    """A complete copy of ``action``: missing keys released, buttons as ints, camera as float32 [2].
+    """A complete copy of ``action``: missing keys released, buttons as ints, camera as float32 [2] within +-180.
 
     Raises:
-        WorldError: for an unknown key, a button that is not 0 or 1, or a camera that is not two finite numbers.
+        WorldError: for something that is no mapping, an unknown key, a button that is not 0 or 1, or a camera that is
+            not two finite numbers.
     """
+    if not isinstance(action, Mapping):
+        raise WorldError(f"expected an action, a mapping of keys such as {{'forward': 1}}, got {action!r}")
     full = noop_action()
     for key, value in action.items():
         if type(value) in _WHOLE and 0 <= value <= 1 and key in full and key != "camera":
@@ -57,7 +60,7 @@ def check_action(action: Mapping[str, Any]) -> Action:
             full[key] = _camera(value)
             continue
         number = np.asarray(value)
-        if number.size != 1 or int(number.reshape(())) not in (0, 1):
+        if number.dtype.kind not in "biuf" or number.size != 1 or float(number.reshape(())) not in (0.0, 1.0):
             raise WorldError(f'action key "{key}": expected 0 or 1, got {value!r}')
         full[key] = int(number.reshape(()))
     return full
@@ -68,7 +71,10 @@ def _camera(value: Any) -> npt.NDArray[np.float32]:
         pitch, yaw = value.tolist()
         if -180.0 <= pitch <= 180.0 and -180.0 <= yaw <= 180.0:  # False for a NaN
             return value.copy()
-    camera = np.asarray(value, dtype=np.float32)
+    try:
+        camera = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        camera = np.empty(0, dtype=np.float32)
     if camera.shape != (2,) or not np.isfinite(camera).all():
         raise WorldError(f"action key \"camera\": expected two finite numbers [pitch, yaw] in degrees, got {value!r}")
     return np.array(np.clip(camera, -180.0, 180.0), dtype=np.float32)

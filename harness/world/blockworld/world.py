@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -227,12 +228,34 @@ def _explained() -> Iterator[None]:
         yield
         return
     cold = not (is_cached(tick) and is_compiled())
+    with _interrupt_later(), _timed(cold):
+        if cold:
+            _compile()
+        yield
+
+
+@contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends: numba, interrupted while it loads or compiles, loses it in a callback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _timed(cold: bool) -> Iterator[None]:
     timer = threading.Timer(0.0 if cold else _PATIENCE, _say)
     timer.daemon = True
     timer.start()
     try:
-        if cold:
-            _compile()
         yield
     finally:
         timer.cancel()
