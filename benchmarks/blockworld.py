@@ -142,8 +142,8 @@ def main() -> None:
         print(f"{name:34} {statistics.median(rates):8.0f}   ({min(rates):.0f} .. {max(rates):.0f})   "
               f"{statistics.median(costs):.2f} ms ({min(costs):.2f} .. {max(costs):.2f})")
     for size in ("640 x 360", "128 x 128", "agent input"):
-        ratios = [b[0] / a[0] for a, b in zip(found[f"8 worlds, {size}, 1 thread"], found[f"8 worlds, {size}, 2 threads"],
-                                        strict=True)]
+        one, two = found[f"8 worlds, {size}, 1 thread"], found[f"8 worlds, {size}, 2 threads"]
+        ratios = [b[0] / a[0] for a, b in zip(one, two, strict=True)]
         print(f"two threads over one, {size:12} {statistics.median(ratios):.2f}   "
               f"({min(ratios):.2f} .. {max(ratios):.2f})")
     if options.start:
