@@ -66,8 +66,11 @@ def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed
                 observers: list[Observer] = [ticker] if recorder is None else [ticker, recorder]
                 played.append(run_episode(world, agent, seed=seed + number, max_steps=steps, observers=observers,
                                           hooks=traced, interventions=interventions))
-    except KeyboardInterrupt:
-        _farewell(recorder)
+    except BaseException as problem:
+        if played and not as_json:
+            print_outcomes(chosen, agent, played)  # what was finished before this episode
+        if isinstance(problem, KeyboardInterrupt):
+            _farewell(recorder)
         raise
     paths = [str(path) for path in recorder.paths] if recorder else []
     if as_json:

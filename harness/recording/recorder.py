@@ -195,16 +195,18 @@ def step_row(step: Step, *, executes: bool = True) -> dict[str, Any]:
 
     Args:
         step: From the loop.
-        executes: False for a world that plays no actions (a recorded video): ``executed`` is then None.
+        executes: False for a world that plays no actions (a recorded video): ``executed`` is then None, and so is
+            what only a played world knows (reward, pose, health).
     """
     output, info = step.output, step.info
-    return {
+    row = {
         "step": step.index, "chosen": output.action, "executed": step.executed if executes else None,
         "log_prob": output.log_prob, "entropy": output.entropy, "value": output.value, "tokens": output.tokens,
         "reward": step.reward, "terminated": step.terminated, "truncated": step.truncated,
         "events": info.get("events", []), "outcomes": info.get("outcomes", {}), "pose": info.get("pose"),
         "health": info.get("health"), "statistics": info.get("statistics", {}),
     }
+    return row if executes else {**row, "reward": None, "pose": None, "health": None}
 
 
 def estimate_activation_bytes(agent: Agent, hooks: Sequence[str], n_steps: int,

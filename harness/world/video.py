@@ -23,6 +23,12 @@ __all__ = ["VideoWorld", "read_frames"]
 
 Frame = npt.NDArray[np.uint8]
 
+_CLOSED = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,nut,gif,asf,ivf,h264,hevc",
+}
+"""A stranger's file may be a playlist that names other files or addresses; only files that hold pictures are opened."""
+
 
 def read_frames(path: str | Path) -> Generator[Frame, None, None]:
     """The pictures of any video, uint8 [H, W, 3] RGB, in order.
@@ -32,7 +38,7 @@ def read_frames(path: str | Path) -> Generator[Frame, None, None]:
     """
     n = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=_CLOSED) as container:
             if not container.streams.video:
                 raise VideoError("the file holds no video, only other streams", where=str(path))
             stream = container.streams.video[0]
@@ -123,7 +129,7 @@ class VideoWorld(World):
         return self._now.copy()
 
     def world_state(self, *, segmentation: bool = False, depth: bool = False, blocks: bool = False) -> WorldState:
-        """Nothing is known of a video's world: a player at the origin, no entities, no statistics."""
+        """Nothing is known of a video's world: a player at the origin stands in, and no recording keeps its pose."""
         player = PlayerState((0.0, 0.0, 0.0), 0.0, 0.0, (0.0, 0.0, 0.0), True, 20.0, 0, (None,) * 9)
         return WorldState(self._tick_number, 0, player, (), {}, (), None)
 
@@ -134,7 +140,7 @@ def _probe(path: Path) -> tuple[tuple[int, int], int | None, float]:
         raise VideoError("there is no such video", where=str(path))
     with contextlib.closing(read_frames(path)) as frames:
         first = next(frames)
-    with av.open(str(path)) as container:
+    with av.open(str(path), options=_CLOSED) as container:
         stream = container.streams.video[0]
         rate = float(stream.average_rate or 20)
         return (first.shape[1], first.shape[0]), stream.frames or None, rate if 0 < rate < 1000 else 20.0

@@ -9,7 +9,7 @@ import pytest
 from fakes import make_scenario
 
 from harness.errors import VideoError, WorldError
-from harness.recording.video import write_share_video
+from harness.recording.video import FrameWriter, write_share_video
 from harness.world.video import read_frames
 from harness.world.world import World, make_world
 
@@ -56,3 +56,17 @@ def test_refusals(world: World, tmp_path: Path) -> None:
         make_world(make_scenario(), backend="video", path=tmp_path / "none.mp4")
     with pytest.raises(WorldError, match="takes no commands"):
         world.command("/time set day")
+
+
+@pytest.mark.parametrize("text", [
+    "ffconcat version 1.0\nfile real.mkv\n",
+    "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nreal.mkv\n#EXT-X-ENDLIST\n",
+])
+def test_a_playlist_is_not_followed(tmp_path: Path, text: str) -> None:
+    writer = FrameWriter(tmp_path / "real.mkv", 20, (32, 32))
+    writer.write(np.zeros((32, 32, 3), np.uint8))
+    writer.close()
+    assert sum(1 for _ in read_frames(tmp_path / "real.mkv")) == 1
+    (tmp_path / "list.mp4").write_text(text)
+    with pytest.raises(VideoError, match="cannot read the video"):
+        list(read_frames(tmp_path / "list.mp4"))
