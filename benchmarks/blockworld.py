@@ -18,10 +18,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
 import numpy as np
+from numba import njit
 
 from harness.scenario.schema import Scenario
 from harness.world.blockworld.vector import BlockWorldVector
@@ -104,6 +106,29 @@ def many(script: list[dict[str, Any]], threads: int, **keywords: Any) -> Callabl
     return play
 
 
+@njit(nogil=True)
+def count(n, out):
+    """A loop that shares nothing with anybody."""
+    value = np.uint64(n)
+    for _ in range(n):
+        value = value * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+        value ^= value >> np.uint64(13)
+    out[0] = value
+
+
+def control() -> float:
+    """How much two threads of pure counting gain over one: what the machine has to give at the moment."""
+    out = np.zeros((2, 1), dtype=np.uint64)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(count, (10, 10), out))
+        start = time.perf_counter()
+        for row in out:
+            count(40_000_000, row)
+        between = time.perf_counter()
+        list(pool.map(count, (40_000_000, 40_000_000), out))
+        return (between - start) / (time.perf_counter() - between)
+
+
 def started(cache: str) -> float:
     """Seconds from the imports' end to the first picture, in a fresh process."""
     done = subprocess.run([sys.executable, "-c", START], check=True, capture_output=True, text=True,
@@ -131,9 +156,11 @@ def main() -> None:
         "8 worlds, agent input, 2 threads": many(script, 2, agent_input=True),
     }
     found: dict[str, list[Round]] = {name: [] for name in rows}
+    gains = []
     for _ in range(options.rounds):
         for name, play in rows.items():
             found[name].append(play())
+        gains.append(control())
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, "
           f"Python {platform.python_version()}; steps/s, and processor time per step: median (lowest .. highest) "
           f"of {options.rounds} rounds")
@@ -146,6 +173,8 @@ def main() -> None:
         ratios = [b[0] / a[0] for a, b in zip(one, two, strict=True)]
         print(f"two threads over one, {size:12} {statistics.median(ratios):.2f}   "
               f"({min(ratios):.2f} .. {max(ratios):.2f})")
+    print(f"two threads over one, {'counting':12} {statistics.median(gains):.2f}   ({min(gains):.2f} .. {max(gains):.2f})"
+          "   what the machine gave to threads that share nothing")
     if options.start:
         with tempfile.TemporaryDirectory() as cache:
             print(f"first picture after the imports: {started(cache):.1f} s cold, ", end="")
