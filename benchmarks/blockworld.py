@@ -173,8 +173,9 @@ def main() -> None:
         ratios = [b[0] / a[0] for a, b in zip(one, two, strict=True)]
         print(f"two threads over one, {size:12} {statistics.median(ratios):.2f}   "
               f"({min(ratios):.2f} .. {max(ratios):.2f})")
-    print(f"two threads over one, {'counting':12} {statistics.median(gains):.2f}   ({min(gains):.2f} .. {max(gains):.2f})"
-          "   what the machine gave to threads that share nothing")
+    print(f"two threads over one, {'counting':12} {statistics.median(gains):.2f}   "
+          f"({min(gains):.2f} .. {max(gains):.2f})"
+          "   what the machine had to give")
     if options.start:
         with tempfile.TemporaryDirectory() as cache:
             print(f"first picture after the imports: {started(cache):.1f} s cold, ", end="")
