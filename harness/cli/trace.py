@@ -60,6 +60,9 @@ def trace(video: Path, agent_name: str, hooks: tuple[str, ...], seed: int, steps
         echo_json({"video": str(video), "agent": agent.name, "agent_description": agent.description,
                    "n_frames": result.n_steps, "notice": notice, "recording": str(recorder.path)})
         return
+    if n_frames is not None and steps is None and result.n_steps < n_frames - 1:
+        click.echo(f"note: the file announces about {n_frames} frames, and {result.n_steps} could be read; "
+                   "it may have been cut off", err=True)
     click.echo(f"{result.n_steps} frames in {result.seconds:.1f} s, seen by {agent.name} ({agent.description})")
     click.echo(f"recorded: {recorder.path}")
     if any(hook.endswith("hook_pattern") for hook in traced):

@@ -135,7 +135,7 @@ class VideoWorld(World):
 
 
 def _probe(path: Path) -> tuple[tuple[int, int], int | None, float]:
-    """((width, height), frames as the file says, frames per second)."""
+    """((width, height), about how many frames the file announces, frames per second)."""
     if not path.is_file():
         raise VideoError("there is no such video", where=str(path))
     with contextlib.closing(read_frames(path)) as frames:
@@ -143,4 +143,7 @@ def _probe(path: Path) -> tuple[tuple[int, int], int | None, float]:
     with av.open(str(path), options=_CLOSED) as container:
         stream = container.streams.video[0]
         rate = float(stream.average_rate or 20)
-        return (first.shape[1], first.shape[0]), stream.frames or None, rate if 0 < rate < 1000 else 20.0
+        rate = rate if 0 < rate < 1000 else 20.0
+        # Matroska counts no frames, but a file that was closed says how long it is.
+        announced = stream.frames or round((container.duration or 0) / av.time_base * rate)
+        return (first.shape[1], first.shape[0]), announced or None, rate

@@ -692,7 +692,7 @@ def _shade(
                 g = (np.int64((colour >> np.uint32(8)) & np.uint32(255)) * rg) >> 8
                 b = (np.int64((colour >> np.uint32(16)) & np.uint32(255)) * b8) >> 8
                 if hurt:
-                    r, g, b = (r + 225) >> 1, g >> 1, b >> 1
+                    r, g, b = (r * 179 + 255 * 77) >> 8, (g * 179) >> 8, (b * 179) >> 8  # three tenths of pure red
                 if z > fog_z:
                     sx = (x + half - half_w) / focal
                     reach = z * np.float32(math.sqrt(one + sx * sx + sy * sy))
@@ -941,16 +941,8 @@ def _drown(lamp, row0, row1, light_rg, light_b, depth, rgb):
 
 
 @part
-def _overlay(places, values, row0, row1, columns, hurt, rgb):
-    """Lay the flat layer, and the red of the player's own pain, over the picture."""
-    if hurt > 0.0:
-        share = np.int32(min(hurt, 1.0) * 90.0)
-        for y in range(row0, row1):
-            for i in range(columns):
-                r = np.int32(rgb[y, i, 0])
-                rgb[y, i, 0] = np.uint8(r + (((255 - r) * share) >> 8))
-                rgb[y, i, 1] = np.uint8((np.int32(rgb[y, i, 1]) * (256 - share)) >> 8)
-                rgb[y, i, 2] = np.uint8((np.int32(rgb[y, i, 2]) * (256 - share)) >> 8)
+def _overlay(places, values, row0, row1, columns, rgb):
+    """Lay the flat layer over the picture."""
     for k in range(places.shape[0]):
         y, i = places[k] // columns, places[k] % columns
         if y < row0 or y >= row1:
@@ -1018,8 +1010,8 @@ def draw(
 ):
     """One picture, or the rows [row0, row1) of it.
 
-    ``numbers``: yaw, pitch, fov, width, height, time, rain, swing, bob, hurt, height of the clouds over the eye,
-    block id of water.
+    ``numbers``: yaw, pitch, fov, width, height, time, rain, swing, bob, height of the clouds over the eye, block
+    id of water.
     """
     _camera(table, eye, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], cam)
     daylight(table, numbers[5], numbers[6], sky, light_rg, light_b)
@@ -1128,7 +1120,7 @@ def draw(
                 light_b,
                 sky,
                 cloud,
-                np.float32(numbers[10]),
+                np.float32(numbers[9]),
                 near,
                 seen,
                 rgb,
@@ -1137,7 +1129,7 @@ def draw(
             )
             if target[3] != 0:
                 _outline(cam, target, axes, width, numbers[4], row0, row1, column_of, near, rgb)
-    if _in_water(cam, cells, origin, numbers[11]):
+    if _in_water(cam, cells, origin, numbers[10]):
         lamp = _light_at(light, origin, cam[C_EYE], cam[C_EYE + 1], cam[C_EYE + 2])
         _drown(lamp, row0, row1, light_rg, light_b, depth, rgb)
-    _overlay(places, values, row0, row1, columns.shape[0], numbers[9], rgb)
+    _overlay(places, values, row0, row1, columns.shape[0], rgb)

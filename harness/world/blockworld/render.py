@@ -107,9 +107,9 @@ class Renderer:
         self._seen = np.zeros((height, self.columns), dtype=np.int32)
         self._left, self._right = np.zeros(height), np.zeros(height)
         self._camera = np.zeros(CAMERA)
-        self._numbers = np.zeros(12)
+        self._numbers = np.zeros(11)
         self._numbers[2:5] = fov, width, height
-        self._numbers[11] = catalogue().blocks["water"].id
+        self._numbers[10] = catalogue().blocks["water"].id
         self._eye = np.zeros(3)
         self._sky = np.zeros(SKY_PARAMETERS, dtype=np.float32)
         self._light_rg, self._light_b = np.zeros(256, dtype=np.int32), np.zeros(256, dtype=np.int32)
@@ -165,8 +165,8 @@ class Renderer:
         self._eye[:] = view.eye
         n = self._numbers
         n[0], n[1] = view.yaw, view.pitch
-        n[5], n[6], n[7], n[8], n[9] = view.time, self._rain(view.weather), view.swing, view.bob, view.hurt
-        n[10] = self._grid.ground_y + _CLOUDS_ABOVE_GROUND - view.eye[1]
+        n[5], n[6], n[7], n[8] = view.time, self._rain(view.weather), view.swing, view.bob
+        n[9] = self._grid.ground_y + _CLOUDS_ABOVE_GROUND - view.eye[1]
         if view.crack is None:
             self._crack[3] = -1
         else:

@@ -307,7 +307,7 @@ class Simulation:
             crack=(p.dig_x, p.dig_y, p.dig_z, min(stage, 9)) if p.dig_on and stage >= 0 else None,
             target=(x, y, z) if aimed == 1 and reachable else None,
             swing=max(0, p.swing) / 6.0, held=held[0] if held else "", bob=(p.bob * math.pi) % (2.0 * math.pi),
-            hotbar=hotbar, selected=p.selected, health=p.health, hurt=p.hurt / 10.0,
+            hotbar=hotbar, selected=p.selected, health=p.health,
             gui="inventory" if p.gui else "")
 
     def player(self) -> Any:

@@ -50,7 +50,6 @@ class View:
         hotbar: nine (item name, count) or None.
         selected: hotbar slot 0..8.
         health: half hearts, 0..20.
-        hurt: 0..1, the player's own hurt flash.
         gui: "" or "inventory": a plain overlay over the picture.
     """
 
@@ -69,5 +68,4 @@ class View:
     hotbar: tuple[tuple[str, int] | None, ...] = (None,) * 9
     selected: int = 0
     health: float = 20.0
-    hurt: float = 0.0
     gui: str = ""

@@ -49,7 +49,7 @@ def busy_view(grid: Grid, draw: np.random.Generator) -> View:
         13.0,
         str(draw.choice(["", "iron_axe", "oak_planks"])),
     )
-    view.swing, view.bob, view.hurt = float(draw.random()), float(draw.uniform(0, 6)), float(draw.choice([0.0, 0.5]))
+    view.swing, view.bob = float(draw.random()), float(draw.uniform(0, 6))
     view.crack = (x + 1, y - 2, z + 2, int(draw.integers(0, 10)))
     view.weather = str(draw.choice(["clear", "rain"]))
     view.target = (x + int(draw.integers(-2, 3)), y - 2, z + int(draw.integers(-2, 3)))
@@ -216,7 +216,7 @@ def test_hud_shows_hotbar_and_health() -> None:
     assert not np.array_equal(inverted, plain)
 
 
-def test_night_is_darker_and_rain_greyer_and_pain_redder() -> None:
+def test_night_is_darker_and_rain_greyer() -> None:
     draw = np.random.default_rng(14)
     grid = random_scene(draw, trees=2)
     renderer = Renderer(grid, width=160, height=90)
@@ -224,10 +224,9 @@ def test_night_is_darker_and_rain_greyer_and_pain_redder() -> None:
     def mean(**change: object) -> np.ndarray:
         return renderer.frame(View(eye=(0.5, GROUND_Y + 4.62, 0.5), **change))[0].reshape(-1, 3).mean(axis=0)  # type: ignore[arg-type]
 
-    day, night, rain, pain = mean(), mean(time=18000), mean(weather="rain"), mean(hurt=1.0)
+    day, night, rain = mean(), mean(time=18000), mean(weather="rain")
     assert night.mean() < 0.75 * day.mean()
     assert rain.mean() < 0.9 * day.mean()
-    assert pain[0] > day[0] and pain[1] < day[1]
 
 
 def test_an_eye_in_water_sees_blue_and_no_other_ids() -> None:
