@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.agent.agent import Agent, AgentOutput
+from harness.errors import HarnessError
 from harness.intervention.intervention import Intervention
 from harness.world.action import Action
 from harness.world.observation import Observation
@@ -140,9 +141,13 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
 
     Raises:
         HookError: when a glob matches no hook point.
-        HarnessError: when an intervention does not fit the agent; nothing was played then.
+        HarnessError: for a negative seed or no steps, or when an intervention does not fit the agent; nothing was
+            played then.
     """
-    names = tuple(agent.resolve_hooks(list(hooks)))
+    if seed < 0 or (max_steps is not None and max_steps < 1):
+        raise HarnessError(f"expected a seed of at least 0 and at least one step, got seed={seed}, "
+                           f"max_steps={max_steps}")
+    names = tuple(agent.resolve_hooks([hooks] if isinstance(hooks, str) else list(hooks)))
     for intervention in interventions:
         intervention.check(agent)
     edits = [pair for intervention in interventions for pair in intervention.fwd_hooks()]

@@ -24,7 +24,8 @@ class AttentionMaps(Result):
     """Attention by frame age.
 
     Attributes:
-        weights: float32 [t, layer, head, age]; age 0 is the current picture, 1 the one before. Each row sums to 1.
+        weights: float32 [t, layer, head, age]; age 0 is the current picture, 1 the one before, up to the window
+            (0 to 127 for VPT). Each row sums to 1.
         layers: The layer numbers along the second axis.
     """
 
@@ -85,7 +86,8 @@ def attention_maps(recording: Recording, layer: int | None = None) -> AttentionM
         raise RecordingError(f"expected patterns [t, h, T] of one shape, got {[list(s.shape) for s in series]}",
                              where=str(recording.path))
     n_steps, n_heads, width = series[0].shape
-    weights = np.empty((n_steps, len(layers), n_heads, width), np.float32)
+    # Of the window's keys and the current one, the oldest is always masked: what can be seen has ages 0 to window - 1.
+    weights = np.empty((n_steps, len(layers), n_heads, width - 1), np.float32)
     for i, one in enumerate(series):
-        weights[:, i] = one[:][..., ::-1]
+        weights[:, i] = one[:][..., :0:-1]
     return AttentionMaps(result_provenance("attention", recording, layer=layer), weights, layers)

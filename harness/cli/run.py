@@ -105,7 +105,7 @@ def announce_size(agent: Agent, hooks: Sequence[str], n_steps: int) -> None:
 
 def _farewell(recorder: Recorder | None) -> None:
     if recorder is not None and recorder.paths:
-        click.echo(f"interrupted; what was played is in {recorder.path}", err=True)
+        click.echo(f"what was played is in {recorder.path}", err=True)
 
 
 def _what_next(paths: Sequence[str], traced: Sequence[str], agent: str) -> None:

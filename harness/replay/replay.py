@@ -124,14 +124,13 @@ def recorded_agent(recording: Recording, name: str | None = None, device: str | 
         AgentError: when there is no such agent or device here.
     """
     agent, chosen = recording.header["agent"], recording.header["scenario"].get("agent") or {}
+    # A header is a stranger's text: it may name a bundled agent, and no file.
+    if name is None and str(agent.get("name")) not in agent_names():
+        raise AgentError(f'the recording was made with the agent "{agent.get("name")}", which is not a bundled one',
+                         hint="if it is an agent file of yours, name it with --agent FILE.yaml")
     options = dict(chosen.get("options") or {}) if name is None and chosen.get("name") == agent.get("name") else {}
     device = device or agent.get("device")
-    try:
-        return load_agent(name or str(agent.get("name")), **options, **({"device": device} if device else {}))
-    except AgentError as problem:
-        if name is None and str(agent.get("name")) not in agent_names():
-            problem.hint = "the recording was made with an agent file: name it with --agent FILE.yaml"
-        raise
+    return load_agent(name or str(agent.get("name")), **options, **({"device": device} if device else {}))
 
 
 def _recorded_world(recording: Recording, stack: contextlib.ExitStack, notes: list[str]) -> World | None:

@@ -25,7 +25,7 @@ def record(folder: Path, n: int = 40, hooks: tuple[str, ...] = ("blocks.*.attn.h
 def test_ages_count_back_from_the_current_frame(tmp_path: Path) -> None:
     recording = record(tmp_path)
     maps = analysis.attention_maps(recording)
-    assert maps.weights.shape == (40, 2, 2, 129) and maps.weights.dtype == np.float32
+    assert maps.weights.shape == (40, 2, 2, 128) and maps.weights.dtype == np.float32
     assert maps.layers == (0, 1) and maps.names == ["0.0", "0.1", "1.0", "1.1"]
     np.testing.assert_allclose(maps.weights.sum(axis=-1), 1, atol=1e-5)
     for t in (0, 7, 39):

@@ -103,7 +103,7 @@ def test_heat_is_in_its_place(recording: Recording) -> None:
 
 def test_wide_models_fit(recording: Recording) -> None:
     rng = np.random.default_rng(0)
-    weights = rng.dirichlet(np.ones(129), (30, 4, 16)).astype(np.float32)
+    weights = rng.dirichlet(np.ones(128), (30, 4, 16)).astype(np.float32)
     maps = analysis.AttentionMaps({"recording": recording.path.name}, weights, (0, 1, 2, 3))
     assert list(overlay_frames(recording, [maps]))[29].shape == (HEIGHT, WIDTH, 3)
 

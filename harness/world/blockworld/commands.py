@@ -19,6 +19,7 @@ from harness.world.blockworld.simulation import Simulation
 __all__ = ["COMMANDS", "read_nbt", "run_command"]
 
 _MAX_FILL = 32768
+_FAR = 3e7  # blocks; the game's own border, and plenty for angles and counts
 _PLAYERS = ("@p", "@s", "@a")
 
 
@@ -78,8 +79,8 @@ def _number(word: str, what: str) -> float:
         value = float(word)
     except ValueError:
         raise WorldError(f'{what}: expected a number, got "{word}"') from None
-    if not math.isfinite(value):
-        raise WorldError(f'{what}: expected a finite number, got "{word}"')
+    if not abs(value) <= _FAR:  # nor a NaN
+        raise WorldError(f'{what}: expected a number within +-{_FAR:.0f}, got "{word}"')
     return value
 
 
