@@ -123,6 +123,10 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         if checkpoint is not None:
             self._restore(checkpoint)
+        else:
+            self._log({"kind": "begin", "agent": definition.name, "seed": recipe.seed, "recipe": recipe.sha256(),
+                       "precision": self.learner.precision, "threads": threads,
+                       "provenance": collect_provenance().as_dict()})
 
     # ---- where it begins
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import TINY  # type: ignore[import-not-found]
+from tiny_runs import TINY
 
 from harness.agent.vpt.policy import VPTPolicy
 from harness.errors import TrainingError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY  # type: ignore[import-not-found]
+from tiny_runs import TINY
 
 from harness.agent.action_mapping import N_BUTTONS, N_CAMERA, to_policy
 from harness.agent.vpt.policy import VPTPolicy

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import TINY, tiny_file, write_agent  # type: ignore[import-not-found]
+from tiny_runs import TINY, tiny_file, write_agent
 
 from harness.agent.load import load_agent, read_weights_file, widened
 from harness.agent.vpt.agent import VPTAgent
@@ -63,6 +63,7 @@ def test_the_result_is_half_precision_and_sealed(whole: Path, tmp_path: Path) ->
 
 def test_the_log_says_what_happened(whole: Path) -> None:
     rows = read_log(whole.parent / LOG)
+    assert rows[0]["kind"] == "begin" and rows[0]["seed"] == 3 and len(rows[0]["recipe"]) == 64
     assert [row["stage"] for row in rows if row["kind"] == "demonstrations"] == ["cloning"]
     tests = [row for row in rows if row["kind"] == "validation"]
     assert [(row["stage"], row["sampling"]) for row in tests] == [
