@@ -41,6 +41,7 @@ class Scene:
         n_steps: Of how many.
         pov: What the agent saw, uint8 [360, 640, 3].
         action: The executed (or, in a traced video, chosen) action as JSON values.
+        played: Whether the world executed it.
         attention: The maps, or None where there are none (also after their end).
         thumbnails: (age, weight, picture) of the most attended past frames.
         shade: Weights to colours.
@@ -53,6 +54,7 @@ class Scene:
     n_steps: int
     pov: Picture
     action: Mapping[str, Any] | None
+    played: bool
     attention: AttentionMaps | None
     thumbnails: Sequence[tuple[int, float, Picture]]
     shade: Shade
@@ -78,7 +80,8 @@ def compose_frame(scene: Scene) -> Picture:
 def _top(canvas: Picture, scene: Scene) -> None:
     draw.text(canvas, scene.title, _MARGIN, 40, INK, 20, 600)
     left = _MARGIN + draw.text_width(scene.title, 20, 600) + 18
-    draw.text(canvas, f"step {scene.step} of {scene.n_steps}", left, 40, GREY, 15)
+    step = f"step {scene.step} of {scene.n_steps}" + ("" if scene.played else "; keys: not played")
+    draw.text(canvas, step, left, 40, GREY, 15)
     width = draw.text_width(scene.agent, 15, 600)
     right = WIDTH - _MARGIN
     if scene.warning:

@@ -61,7 +61,8 @@ def overlay_frames(recording: Recording, maps: Sequence[Result], *,
         yield compose_frame(Scene(
             title=str(recording.header["scenario"].get("name", recording.path.name)), agent=agent,
             warning="random weights" in agent, step=step, n_steps=len(recording), pov=pov,
-            action=row.get("executed") or row.get("chosen"), attention=here, thumbnails=past, shade=shade))
+            action=row.get("executed") or row.get("chosen"), played=row.get("executed") is not None, attention=here,
+            thumbnails=past, shade=shade))
         if on_frame is not None:
             on_frame(step + 1)
 

@@ -62,7 +62,7 @@ def test_random_weights_are_marked_on_the_picture(recording: Recording) -> None:
 
 
 def test_a_trained_agent_has_no_warning() -> None:
-    scene = Scene("x", "trained", False, 0, 1, np.zeros((360, 640, 3), np.uint8), None, None, [], draw.Shade(1.0))
+    scene = Scene("x", "trained", False, 0, 1, np.zeros((360, 640, 3), np.uint8), None, True, None, [], draw.Shade(1.0))
     assert not (compose_frame(scene)[:58] == AMBER).all(axis=-1).any()
 
 
