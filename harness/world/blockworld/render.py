@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -146,6 +148,17 @@ class Renderer:
         Returns:
             The three arrays.
         """
+        rgb = _output("rgb", rgb, (*self.shape, 3), np.uint8)
+        segmentation = _output("segmentation", segmentation, self.shape, np.int16)
+        depth = _output("depth", depth, self.shape, np.float32)
+        self.prepare(view, rgb, segmentation, depth)()
+        return rgb, segmentation, depth
+
+    def prepare(self, view: View, rgb: U8, segmentation: I16, depth: F32) -> Callable[[], None]:
+        """Everything of ``frame`` that needs the interpreter; calling the result draws, without its lock.
+
+        The result must be called before the next view is prepared or the grid is changed.
+        """
         mesh = world_mesh(self._grid)
         if view.biome != self._biome:
             self._choose_biome(view.biome)
@@ -158,9 +171,6 @@ class Renderer:
             self._texels_version = version
         self._reserve(mesh, len(numbers))
         self._choose_hud(view)
-        rgb = _output("rgb", rgb, (*self.shape, 3), np.uint8)
-        segmentation = _output("segmentation", segmentation, self.shape, np.int16)
-        depth = _output("depth", depth, self.shape, np.float32)
         entities = np.ascontiguousarray(view.entities, dtype=np.float64)
         self._eye[:] = view.eye
         n = self._numbers
@@ -176,7 +186,8 @@ class Renderer:
         else:
             self._target[:3], self._target[3] = view.target, 1
         shared, layers, made = _tables(), self._layers, self._models
-        draw(
+        return functools.partial(
+            draw,
             shared.sines,
             n,
             self._eye,
@@ -229,7 +240,6 @@ class Renderer:
             0,
             self._height,
         )
-        return rgb, segmentation, depth
 
     @staticmethod
     def _rain(weather: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -67,7 +67,8 @@ class BlockWorldVector(VectorEnv[Pictures, Any, Any]):
         self._over: Flags = np.zeros(num_envs, dtype=np.bool_)
         bounds = np.linspace(0, num_envs, min(threads, num_envs) + 1).astype(int).tolist()
         self._shares = [range(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
-        self._pool = ThreadPoolExecutor(len(self._shares), "blockworld") if len(self._shares) > 1 else None
+        # The calling thread takes a share, too.
+        self._pool = ThreadPoolExecutor(len(self._shares) - 1, "blockworld") if len(self._shares) > 1 else None
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
               ) -> tuple[Pictures, dict[str, Any]]:
@@ -86,10 +87,12 @@ class BlockWorldVector(VectorEnv[Pictures, Any, Any]):
         if len(seeds) != self.num_envs:
             raise WorldError(f"expected {self.num_envs} seeds, got {len(seeds)}")
         infos: list[dict[str, Any] | None] = [None] * self.num_envs
+        if self.copy:
+            self._pictures = self._pictures.copy()  # the last ones are the caller's
         for i in np.flatnonzero(mask).tolist():
             infos[i] = self._reset_one(i, seeds[i])
         self._over[mask] = False
-        return self._observation(), _batched(infos)
+        return {"pov": self._pictures}, _batched(infos)
 
     def _reset_one(self, i: int, seed: int | None = None) -> dict[str, Any]:
         observation, info = self.worlds[i].reset(seed=seed)
@@ -116,20 +119,21 @@ class BlockWorldVector(VectorEnv[Pictures, Any, Any]):
         infos: list[dict[str, Any] | None] = [None] * self.num_envs
         finals: list[tuple[Pictures, dict[str, Any]] | None] = [None] * self.num_envs
 
-        def work(share: range) -> None:
-            for i in share:
-                if self._over[i] and self.autoreset_mode == AutoresetMode.NEXT_STEP:
-                    infos[i] = self._reset_one(i)
-                    continue
-                done[0, i], done[1, i], infos[i] = self.worlds[i].play_row(self._actions[i], self._pictures[i])
-                if done[:, i].any() and self.autoreset_mode == AutoresetMode.SAME_STEP:
-                    finals[i] = {"pov": self._pictures[i].copy()}, infos[i] or {}
-                    infos[i] = self._reset_one(i)
-
-        if self._pool is None:
-            work(self._shares[0])
-        else:
-            list(self._pool.map(work, self._shares))
+        draws: list[Callable[[], None] | None] = [None] * self.num_envs
+        if self.copy:
+            self._pictures = np.empty_like(self._pictures)  # every world draws, or is reset
+        for i, world in enumerate(self.worlds):
+            if self._over[i] and self.autoreset_mode == AutoresetMode.NEXT_STEP:
+                infos[i] = self._reset_one(i)
+                continue
+            terminated, truncated, infos[i], draw = world.play_row(self._actions[i], self._pictures[i])
+            done[:, i], draws[i] = (terminated, truncated), draw
+            if done[:, i].any() and self.autoreset_mode == AutoresetMode.SAME_STEP:
+                draw()
+                draws[i] = None
+                finals[i] = {"pov": self._pictures[i].copy()}, infos[i] or {}
+                infos[i] = self._reset_one(i)
+        self._draw(draws)
         self._over = np.zeros_like(self._over)
         if self.autoreset_mode != AutoresetMode.SAME_STEP:
             self._over = np.asarray(done.any(axis=0))
@@ -137,7 +141,20 @@ class BlockWorldVector(VectorEnv[Pictures, Any, Any]):
         if any(finals):
             batched |= _column("final_obs", [f[0] if f else None for f in finals])
             batched |= _column("final_info", [f[1] if f else None for f in finals])
-        return self._observation(), np.zeros(self.num_envs), done[0], done[1], batched
+        return {"pov": self._pictures}, np.zeros(self.num_envs), done[0], done[1], batched
+
+    def _draw(self, draws: Sequence[Callable[[], None] | None]) -> None:
+        """Draw all pictures. Only this is done on threads: it is nearly all of a step, and needs no interpreter."""
+        def work(share: range) -> None:
+            for i in share:
+                draw = draws[i]
+                if draw is not None:
+                    draw()
+
+        others = [] if self._pool is None else [self._pool.submit(work, share) for share in self._shares[1:]]
+        work(self._shares[0])
+        for other in others:
+            other.result()
 
     def _read(self, actions: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
         """Fill the action table, all worlds at once."""
@@ -168,9 +185,6 @@ class BlockWorldVector(VectorEnv[Pictures, Any, Any]):
         if column.shape != (self.num_envs,) or not ((column == 0) | (column == 1)).all():
             raise WorldError(f'action key "{key}": expected {self.num_envs} values of 0 or 1, got {value!r}')
         return column.astype(np.int64)
-
-    def _observation(self) -> Pictures:
-        return {"pov": self._pictures.copy() if self.copy else self._pictures}
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...]:
         """The current picture of every world."""

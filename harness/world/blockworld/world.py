@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -99,17 +99,16 @@ class BlockWorld(World):
         self._running().tick(action)
         self._changed()
 
-    def play_row(self, row: Any, picture: npt.NDArray[np.uint8]) -> tuple[bool, bool, dict[str, Any]]:
+    def play_row(self, row: Any, picture: npt.NDArray[np.uint8]
+                 ) -> tuple[bool, bool, dict[str, Any], Callable[[], None]]:
         """``step`` for many worlds at once: one row of ``ACTION`` in, the picture into a given array.
 
         Returns:
-            terminated, truncated, info.
+            terminated, truncated, info, and what draws the picture, to be called before the next step.
         """
         self._running().advance(row)
         self._changed()
-        judged = self._judge()
-        self._draw(picture)
-        return judged
+        return *self._judge(), self._prepare(picture)
 
     def _pov(self) -> npt.NDArray[np.uint8]:
         picture = np.empty(self._shape, dtype=np.uint8)
@@ -203,11 +202,14 @@ class BlockWorld(World):
 
     def _draw(self, picture: npt.NDArray[np.uint8]) -> None:
         """Draw this moment, with segmentation and depth from the same pass. Looking changes nothing."""
+        self._prepare(picture)()
+
+    def _prepare(self, picture: npt.NDArray[np.uint8]) -> Callable[[], None]:
         simulation = self._running()
         if self._renderer is None or self._renderer_grid is not simulation.grid:
             self._renderer, self._renderer_grid = Renderer(simulation.grid, **self._optics), simulation.grid
-        self._renderer.frame(simulation.view(), rgb=picture, segmentation=self._segmentation, depth=self._depth)
         self._drawn = True
+        return self._renderer.prepare(simulation.view(), picture, self._segmentation, self._depth)
 
 
 def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
