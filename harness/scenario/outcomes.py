@@ -27,10 +27,6 @@ class _Sight(Protocol):
     reachable: bool
 
 
-_Count = Callable[[Statistics, Events, "_Sight | None", Position], int]
-"""What one step adds, or for statistics the total since the start: see ``_Counter``."""
-
-
 class OutcomeTracker:
     """Counts every outcome of a scenario, step by step.
 

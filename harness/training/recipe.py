@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.agent.load import AgentDefinition, read_agent_definition
 from harness.errors import TrainingError, unknown_name
 from harness.provenance import digest
+from harness.scenario.source import Node, Place, Source, read_tree
 
 __all__ = [
     "Noise", "Optimiser", "Recipe", "SceneChoice", "Stage", "Teacher", "Validation", "differences", "read_recipe",
@@ -178,8 +178,8 @@ def read_recipe(name_or_path: str | Path, *, seed: int | None = None, smoke: boo
     """
     definition = read_agent_definition(name_or_path)
     path = definition.path
-    text = path.read_text(encoding="utf-8")
-    table, root = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    root, _ = read_tree(Source(str(path), path.read_text(encoding="utf-8")))
+    table = root.plain()
     if not isinstance(table.get("training"), dict):
         raise TrainingError(f'agent "{definition.name}" has no recipe: its file says nothing under "training"',
                             where=str(path), hint="docs/training.md shows one; agents/recipes/ holds the bundled ones")
@@ -225,12 +225,12 @@ def _pairs(old: Any, new: Any, name: str) -> Iterator[tuple[str, tuple[Any, Any]
         yield name, (old, new)
 
 
-def _told(problem: ValidationError, root: Any, path: Path) -> TrainingError:
+def _told(problem: ValidationError, root: Node, path: Path) -> TrainingError:
     """The first of pydantic's errors in our words, at its line."""
     error = problem.errors()[0]
     # Unions put the name of the tried type into the path; a name that is not in the file ends the walk.
     location = ["training", *error["loc"]]
-    node, mark, spelled = root, root.start_mark, ""
+    node, place, spelled = root, root.place, ""
     for part in location:
         child = _child(node, part)
         if child is None and error["type"] not in ("missing", "extra_forbidden"):
@@ -238,8 +238,8 @@ def _told(problem: ValidationError, root: Any, path: Path) -> TrainingError:
         spelled += f"[{part}]" if isinstance(part, int) else f".{part}" if spelled else str(part)
         if child is None:
             break
-        node, mark = child
-    where = f"{path}:{mark.line + 1}:{mark.column + 1}"
+        node, place = child
+    where = f"{path}:{place.line + 1}:{place.column + 1}"
     if error["type"] == "extra_forbidden":
         known = _known(Recipe, error["loc"][:-1])
         return _as_training(unknown_name(f"key in {spelled.rpartition('.')[0]}:", str(error["loc"][-1]), known,
@@ -256,12 +256,13 @@ def _as_training(error: Any) -> TrainingError:
     return error
 
 
-def _child(node: Any, part: str | int) -> tuple[Any, Any] | None:
-    """The YAML node under a key or index, and where it (or its key) stands."""
-    if isinstance(node, yaml.MappingNode):
-        return next(((value, key.start_mark) for key, value in node.value if key.value == str(part)), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return node.value[part], node.value[part].start_mark
+def _child(node: Node, part: str | int) -> tuple[Node, Place] | None:
+    """The value under a key or index, and where it (or its key) stands."""
+    if isinstance(node.value, dict) and str(part) in node.value:
+        entry = node.value[str(part)]
+        return entry.node, entry.key
+    if isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part].place
     return None
 
 

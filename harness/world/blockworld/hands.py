@@ -129,7 +129,6 @@ def hurt_player(space, arrays, amount, dx, dz):  # type: ignore[no-untyped-def]
         dealt = amount - player.last_hurt
     else:
         player.invulnerable = np.int64(figure.invulnerable_ticks)
-        player.hurt = np.int64(figure.flash_ticks)
         knock(player, figure.knockback, figure.knockback_lift, dx, dz)
     player.last_hurt = amount
     player.health = max(0.0, player.health - dealt)

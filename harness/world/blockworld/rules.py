@@ -199,7 +199,6 @@ def _rest(figure, body):  # type: ignore[no-untyped-def]
 @part
 def _heal(space, arrays):  # type: ignore[no-untyped-def]
     figure, player = space.rows.figures[0], arrays.player[0]
-    player.hurt = max(0, player.hurt - 1)
     player.invulnerable = max(0, player.invulnerable - 1)
     if not arrays.clock[0].regeneration or player.dead or player.health >= figure.player_health:
         player.regeneration = 0

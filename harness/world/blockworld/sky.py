@@ -44,7 +44,6 @@ S_SKY, S_FOG, S_SUN_X, S_SUN_Y, S_STARS, S_GLOW, S_CLOUD, S_CLOUD_X, S_CLOUD_Y, 
 SKY_PARAMETERS = 20
 CLOUD_CELLS = 128
 _CLOUD_SIZE = 12.0  # blocks a cloud cell is wide
-_CLOUD_DRIFT = 0.03  # blocks a tick
 _SKY_PLANE = 16.0 / 96.0  # the game's sky plane lies 16 blocks up in a fog of 96
 _GAMMA = 2.0  # VPT's brightness setting
 

@@ -22,7 +22,7 @@ def _layout(floats: str, integers: str) -> np.dtype[np.void]:
 
 PLAYER = _layout(
     "x y z vx vy vz yaw pitch health eye fall last_hurt bob dig",
-    "on_ground sneaking sprinting bumped in_water jump_wait miss_wait recharge invulnerable hurt dead "
+    "on_ground sneaking sprinting bumped in_water jump_wait miss_wait recharge invulnerable dead "
     "swing attack_held use_held use_wait dig_on dig_x dig_y dig_z dig_wait selected in_hand gui "
     "drop_held pick_held inventory_held regeneration",
 )
