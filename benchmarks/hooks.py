@@ -90,7 +90,7 @@ def without_hooks() -> type[VPTPolicy]:
         print(f"cut {cutter.cut} hook points and questions out of {Path(module.__file__).name}")
         made[module.__name__] = stripped
     target, source = made[policy_module.__name__], made[network.__name__]
-    for name in ("block_forward", "image_forward", "normalise"):
+    for name in ("block_forward", "image_maps", "image_readout", "normalise"):
         setattr(target, name, getattr(source, name))
     cls: type[VPTPolicy] = target.VPTPolicy
     return cls

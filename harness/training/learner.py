@@ -146,12 +146,19 @@ class Learner:
             kept.append(x)
 
         low = self.precision == "bfloat16"
+        seen = torch.from_numpy(chunk.frames)
         with self.policy.hooks([("cnn.hook_dense", keep)]):
             # Only the image network gains from half the bits; the rest is small and stays exact.
             with torch.autocast("cpu", torch.bfloat16) if low else contextlib.nullcontext():
-                embedded = self.policy.embed(torch.from_numpy(chunk.frames))
+                frozen = seen.dtype == torch.float16
+                embedded = self.policy.embed_maps(seen.float()) if frozen else self.policy.embed(seen)
             out, after = self.policy.forward_embedded(embedded.float(), torch.from_numpy(chunk.first), self.memory)
         return out, kept[0].float(), after
+
+    @torch.inference_mode()
+    def see(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float16]:
+        """What the convolution stacks see: frames uint8 [t, H, W, 3] to float16 [t, n_flat]."""
+        return self.policy.maps(torch.from_numpy(frames)[None])[0].half().numpy()
 
     def _auxiliary_loss(self, dense: Tensor, hints: Tensor) -> Tensor:
         """What is under the crosshair, and where the teacher's target is: it gives the image network a start."""

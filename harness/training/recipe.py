@@ -83,6 +83,8 @@ class Stage(_Model):
         noisy_share: At least this share of training frames comes from the noisy demonstrations.
         recent: Of the others, ``recent_share`` come from so many latest episodes.
         recent_share: See ``recent``.
+        frozen_stacks: Leave the convolution stacks as they are and train the rest. What the stacks see in an episode is
+            then computed once, which makes a step some seven times faster.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Stage(_Model):
     noisy_share: Share = 0.3
     recent: Annotated[int, Field(ge=1)] = 64
     recent_share: Share = 0.6
+    frozen_stacks: bool = False
 
 
 class Validation(_Model):

@@ -33,7 +33,7 @@ from harness.training.files import replace_file
 from harness.training.learner import Learner, Measured, image_precision
 from harness.training.log import append_row, curves_svg, cut_log, read_log
 from harness.training.recipe import Recipe, Stage, differences
-from harness.training.replay_buffer import Library, Streams
+from harness.training.replay_buffer import Library, SeenEpisodes, Streams
 from harness.training.scenes import Scenes
 from harness.training.shared_control import SharedControl, Unfinished
 
@@ -110,14 +110,14 @@ class Trainer:
         self._validation = validation_scenario(recipe.validation)
         torch.set_num_threads(threads)
         self.learner = Learner(self.config, recipe, self._first_weights() if checkpoint is None else None)
-        self.library, self.streams = Library(recipe.replay_episodes), Streams(recipe.streams, self.config.image_shape)
+        self.library, self.streams = Library(recipe.replay_episodes), Streams(recipe.streams)
         names = ("seeds", "streams", "control")
         sequences = np.random.SeedSequence(recipe.seed).spawn(len(names))
         self._rngs = {name: np.random.default_rng(s) for name, s in zip(names, sequences, strict=True)}
         self.step, self._collected_for = 0, -1
         self._control: SharedControl | None = None
         self._unfinished: Unfinished | None = None
-        self._control_stage = -1
+        self._seen: SeenEpisodes | None = None
         self._window: list[Measured] = []
         self._seconds = 0.0
         folder.mkdir(parents=True, exist_ok=True)
@@ -181,6 +181,10 @@ class Trainer:
     def _prepare(self, index: int, within: int) -> None:
         """Demonstrations and worlds that a stage needs."""
         stage = self.recipe.stages[index]
+        if not stage.frozen_stacks:
+            self._seen = None
+        elif self._seen is None:
+            self._seen = SeenEpisodes(self.learner.see)
         if index > self._collected_for:
             self._collected_for = index
             self._stop_control(forget=True)
@@ -220,7 +224,7 @@ class Trainer:
         if self._control is not None and within % stage.every == 0:
             first, last = stage.teacher_share
             self._control.collect(self.library, stage.ticks, first + (last - first) * within / stage.steps)
-        chunk = self.streams.read(self.library, stage, recipe.chunk, self._rngs["streams"])
+        chunk = self.streams.read(self.library, stage, recipe.chunk, self._rngs["streams"], self._seen)
         rate = learning_rate(stage, within)
         measured = self.learner.learn(chunk, rate)
         if not measured.finite:
@@ -232,6 +236,8 @@ class Trainer:
         saves = self.step % recipe.checkpoint_every == 0 or ends
         if self.step % recipe.log_every == 0 or saves:
             self._log_training(stage, rate)
+            if self._seen is not None:
+                self._seen.forget_all_but([*self.library.noisy, *self.library.shared, *self.streams.episodes()])
         if ends or (recipe.validation.every and self.step % recipe.validation.every == 0):
             self._validate(stage, ends)
         if saves:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,27 @@ def test_memory_is_carried_and_detached(recipe: Recipe) -> None:
         whole, _ = learner.policy(frames, torch.from_numpy(np.concatenate([one.first, two.first], 1)),
                                   learner.policy.initial_state(2))
     torch.testing.assert_close(out.buttons, whole.buttons[:, 4:], rtol=1e-4, atol=1e-4)
+
+
+def test_frozen_stacks_stay_and_the_rest_learns_the_same(recipe: Recipe) -> None:
+    """From what the stacks saw a step does to the rest what a step from the pictures does, up to half precision."""
+    whole, frozen = Learner(TINY, recipe), Learner(TINY, recipe)
+    before = {name: weight.clone() for name, weight in frozen.policy.state_dict().items()}
+    one = chunk(0, first=True)
+    seen = np.stack([frozen.see(frames) for frames in one.frames])
+    assert seen.dtype == np.float16 and seen.shape == (2, 4, TINY.n_flat)
+    a, b = whole.learn(one, 0.0), frozen.learn(replace(one, frames=seen), 0.01)
+    assert abs(a.loss - b.loss) < 1e-2
+    rest = 0
+    for (name, left), (_, right) in zip(whole.named_parameters(), frozen.named_parameters(), strict=True):
+        if ".stacks." in name:
+            assert left.grad is not None and right.grad is None
+            assert torch.equal(right, before[name])
+        else:
+            rest += 1
+            torch.testing.assert_close(right.grad, left.grad, rtol=0.05, atol=2e-3)
+            assert name not in before or not torch.equal(right, before[name]) or not right.grad.any()
+    assert rest > 20
 
 
 def test_a_step_that_is_no_number_changes_nothing(recipe: Recipe) -> None:

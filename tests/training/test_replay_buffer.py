@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.training.classroom import N_HINTS, Episode
 from harness.training.recipe import Stage
-from harness.training.replay_buffer import Library, Streams
+from harness.training.replay_buffer import Library, SeenEpisodes, Streams
 
 STAGE = Stage(name="s", steps=1, learning_rate=(0.1, 0.1), noisy_share=0.5, recent=2)
 
@@ -25,7 +26,7 @@ def test_streams_read_in_order(lengths: list[int], ticks: int, n: int, seed: int
     library = Library(10)
     for i, length in enumerate(lengths):
         library.add(episode(i, length, noisy=i % 2 == 0))
-    streams, rng = Streams(n, (2, 2, 3)), np.random.default_rng(seed)
+    streams, rng = Streams(n), np.random.default_rng(seed)
     chunks = [streams.read(library, STAGE, ticks, rng) for _ in range(6)]
     labels = np.concatenate([chunk.labels for chunk in chunks], 1)
     first = np.concatenate([chunk.first for chunk in chunks], 1)
@@ -39,6 +40,29 @@ def test_streams_read_in_order(lengths: list[int], ticks: int, n: int, seed: int
                 assert at == 0 and labels[row, t - 1, 1] == lengths[labels[row, t - 1, 0]] - 1
             else:
                 assert (which, at) == (labels[row, t - 1, 0], labels[row, t - 1, 1] + 1)
+
+
+def test_frozen_stacks_look_at_an_episode_once() -> None:
+    library, looked = Library(10), []
+    for i in range(3):
+        library.add(episode(i, 4))
+
+    def look(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float16]:
+        looked.append(len(frames))
+        return frames[:, 0, 0, :2].astype(np.float16)
+
+    seen, rng = SeenEpisodes(look), np.random.default_rng(0)
+    streams, same = Streams(5), Streams(5)
+    for _ in range(6):
+        chunk = streams.read(library, STAGE, 3, rng, seen)
+        assert chunk.frames.shape == (5, 3, 2) and (chunk.frames[..., 0] == chunk.labels[..., 0]).all()
+    assert looked == [4, 4, 4]
+    seen.forget_all_but(library.noisy[:1])
+    seen(library.noisy[0])
+    assert len(looked) == 3
+    seen(library.noisy[1])
+    assert len(looked) == 4
+    assert same.read(library, STAGE, 3, np.random.default_rng(0)).labels.shape == (5, 3, 2)
 
 
 def test_the_oldest_shared_episodes_leave() -> None:

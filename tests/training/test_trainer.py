@@ -44,7 +44,7 @@ def test_the_loss_falls_and_the_result_loads(whole: Path) -> None:
     weights = widened(read_weights_file(whole.with_suffix(".safetensors")))
     assert isinstance(VPTPolicy.from_config(TINY, weights), VPTPolicy)
     agent = load_agent(whole, device="cpu")
-    assert isinstance(agent, VPTAgent) and "trained for 28 steps" in agent.description
+    assert isinstance(agent, VPTAgent) and "trained for 34 steps" in agent.description
     output = agent.act({"pov": np.zeros((360, 640, 3), np.uint8)}, agent.initial_state(), np.random.default_rng(0))
     assert set(output.action) == set(KEYS)
 
@@ -67,7 +67,8 @@ def test_the_log_says_what_happened(whole: Path) -> None:
     assert [row["stage"] for row in rows if row["kind"] == "demonstrations"] == ["cloning"]
     tests = [row for row in rows if row["kind"] == "validation"]
     assert [(row["stage"], row["sampling"]) for row in tests] == [
-        ("cloning", True), ("cloning", False), ("dagger", True), ("dagger", False)]
+        ("cloning", True), ("cloning", False), ("dagger", True), ("dagger", False),
+        ("finish", True), ("finish", False)]
     assert all(0 <= row["low"] <= row["successes"] / row["episodes"] <= row["high"] <= 1 for row in tests)
     last = [row for row in rows if row["kind"] == "train"][-1]
     assert {"attack", "forward", "camera"} <= set(last["agreement"]) and last["library"][1] > 0
@@ -76,7 +77,7 @@ def test_the_log_says_what_happened(whole: Path) -> None:
     assert picture.startswith("<svg") and picture.count("<polyline") == 9
 
 
-@pytest.mark.parametrize("stop", [17, 26], ids=["while cloning", "in DAgger"])
+@pytest.mark.parametrize("stop", [17, 26, 32], ids=["while cloning", "in DAgger", "with frozen stacks"])
 def test_interrupted_and_resumed_ends_in_the_same_bits(whole: Path, tmp_path: Path, stop: int) -> None:
     start(tmp_path, "run").run(until=stop)
     resumed = start(tmp_path, "run", resume=True)
@@ -106,7 +107,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
     good = latest_checkpoint(trainer.folder)
     with torch.no_grad():
         next(iter(trainer.learner.policy.parameters())).fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"step 16: the loss is nan.*checkpoint-0000014"):
+    with pytest.raises(TrainingError, match=r"step 16: the loss is nan.*checkpoint-0000010"):
         trainer.run()
     assert latest_checkpoint(trainer.folder) == good
     assert all(torch.isfinite(t).all() for t in read_checkpoint(good).tensors.values() if t.is_floating_point())
@@ -121,7 +122,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_two_checkpoints_stay(whole: Path) -> None:
-    assert [path.name for path in checkpoint_dirs(whole.parent)] == ["checkpoint-0000020", "checkpoint-0000028"]
+    assert [path.name for path in checkpoint_dirs(whole.parent)] == ["checkpoint-0000030", "checkpoint-0000034"]
 
 
 def test_start_from_needs_the_same_sizes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ TINY = VPTConfig(hidsize=16, heads=2, impala_width=1, blocks=1, window=8, channe
 
 
 def tiny_file() -> dict[str, Any]:
-    """An agent file with a recipe of two short stages."""
+    """An agent file with a recipe of three short stages."""
     return {
         "kind": "vpt", "description": "tiny",
         "arguments": {"policy_kwargs": TINY.policy_kwargs(), "pi_head_kwargs": TINY.pi_head_kwargs(), "random_seed": 0},
@@ -22,8 +22,9 @@ def tiny_file() -> dict[str, Any]:
             "teacher": {"episode_ticks": 16}, "streams": 8, "chunk": 4, "precision": "float32",
             "stages": [
                 {"name": "cloning", "steps": 20, "demonstrations": 4, "learning_rate": [0.01, 0.002], "warmup": 4},
-                {"name": "dagger", "steps": 8, "learning_rate": [0.002, 0.001], "worlds": 2, "ticks": 4, "every": 2}],
-            "validation": {"episodes": 2, "steps": 6}, "checkpoint_every": 14, "log_every": 4},
+                {"name": "dagger", "steps": 8, "learning_rate": [0.002, 0.001], "worlds": 2, "ticks": 4, "every": 2},
+                {"name": "finish", "steps": 6, "learning_rate": [0.001, 0.0], "worlds": 2, "frozen_stacks": True}],
+            "validation": {"episodes": 2, "steps": 6}, "checkpoint_every": 10, "log_every": 4},
     }
 
 

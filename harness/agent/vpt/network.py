@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from harness.agent.hooks import HookStack
 from harness.agent.vpt.config import N_BUTTONS, N_CAMERA, VPTConfig
 
-__all__ = ["IMAGE_SLICE", "N_BASES", "attend", "block_forward", "build_tree", "image_forward", "normalise"]
+__all__ = [
+    "IMAGE_SLICE", "N_BASES", "attend", "block_forward", "build_tree", "image_maps", "image_readout", "normalise",
+]
 
 EPS = 1e-5
 N_BASES = 10
@@ -170,8 +172,8 @@ def _maps_forward(image: Any, x: Tensor, hooks: HookStack | None, batch: tuple[i
     return x.flatten(1)
 
 
-def image_forward(net: Any, frames: Tensor, hooks: HookStack) -> Tensor:
-    """Frames uint8 [b, t, H, W, 3] to frame embeddings [b, t, d].
+def image_maps(net: Any, frames: Tensor, hooks: HookStack) -> Tensor:
+    """Frames uint8 [b, t, H, W, 3] to what the three stacks see, flattened: [b, t, C*H'*W'].
 
     More than ``IMAGE_SLICE`` frames go through the convolutions in slices, unless somebody listens in there: a
     listener gets the whole [b, t, C, H, W] at once, and pays for it in memory.
@@ -187,7 +189,13 @@ def image_forward(net: Any, frames: Tensor, hooks: HookStack) -> Tensor:
     slices = [flat] if heard or b * t <= IMAGE_SLICE else torch.split(flat, IMAGE_SLICE)
     maps = [_maps_forward(image, part, hooks if heard else None, (b, t)) for part in slices]
     features = maps[0] if len(maps) == 1 else torch.cat(maps)
-    x = _dense_forward(image.cnn.dense, features.view(b, t, -1))
+    return features.view(b, t, -1)
+
+
+def image_readout(net: Any, maps: Tensor, hooks: HookStack) -> Tensor:
+    """From the stacks' flattened maps [b, t, C*H'*W'] to frame embeddings [b, t, d]."""
+    image, listeners = net.img_process, hooks.listeners
+    x = _dense_forward(image.cnn.dense, maps)
     if "cnn.hook_dense" in listeners:
         x = hooks.apply("cnn.hook_dense", x)
     x = _dense_forward(image.linear, x)

@@ -14,7 +14,7 @@ from harness.agent.action_mapping import BUTTON_NAMES, button_table
 from harness.agent.hooks import ActivationCache, HookFunction, HookPoint, HookScope, HookStack
 from harness.agent.vpt.config import SIZES, VPTConfig, size_config
 from harness.agent.vpt.hook_points import BLOCK_HOOKS, block_aliases, hook_points
-from harness.agent.vpt.network import block_forward, build_tree, image_forward, normalise
+from harness.agent.vpt.network import block_forward, build_tree, image_maps, image_readout, normalise
 from harness.agent.vpt.state import VPTState
 from harness.agent.vpt.weights import load_weights, random_weights
 from harness.errors import AgentError
@@ -135,7 +135,15 @@ class VPTPolicy(nn.Module):
 
     def embed(self, frames: Tensor) -> Tensor:
         """The image network alone: frames uint8 [b, t, H, W, 3] to embeddings [b, t, d]."""
-        return image_forward(self.net, frames, self.hook_stack)
+        return self.embed_maps(self.maps(frames))
+
+    def maps(self, frames: Tensor) -> Tensor:
+        """The convolution stacks alone: frames uint8 [b, t, H, W, 3] to their flattened output [b, t, n_flat]."""
+        return image_maps(self.net, frames, self.hook_stack)
+
+    def embed_maps(self, maps: Tensor) -> Tensor:
+        """The rest of the image network: from ``maps`` [b, t, n_flat] to embeddings [b, t, d]."""
+        return image_readout(self.net, maps, self.hook_stack)
 
     def forward_embedded(self, x: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
         """The rest of ``forward``, from the embeddings [b, t, d] that ``embed`` gave."""
