@@ -15,7 +15,7 @@ from harness.errors import HookError
 from harness.world.action import Action
 from harness.world.observation import Observation
 
-__all__ = ["Agent", "AgentOutput", "AgentState"]
+__all__ = ["Agent", "AgentOutput", "AgentState", "BatchAgent"]
 
 AgentState = Any
 """What an agent carries from step to step. Opaque to everyone but the agent; never mutated in place."""
@@ -116,3 +116,35 @@ class Agent(ABC):
     def provenance(self) -> dict[str, Any]:
         """What the recording's header says of this agent (class, arguments, weights digest, device, precision)."""
         return {"name": self.name, "description": self.description, "class": type(self).__name__}
+
+
+class BatchAgent(Agent):
+    """An agent that can decide for many episodes with one forward pass.
+
+    Attributes:
+        narrow: True when of a picture of 640 columns it reads only the 128 that a world's ``agent_input`` draws.
+    """
+
+    narrow: bool = False
+
+    @abstractmethod
+    def initial_states(self, n: int) -> AgentState:
+        """The memory of ``n`` episodes before their first frames."""
+
+    @abstractmethod
+    def act_together(self, observations: Sequence[Observation | None], state: AgentState,
+                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool]
+                     ) -> tuple[list[AgentOutput | None], AgentState]:
+        """Choose an action in every episode.
+
+        A row depends on its own observations, memory and stream alone, bit for bit, as long as ``n`` is the same.
+
+        Args:
+            observations: One per row; None where nobody plays.
+            state: From ``initial_states`` or the last call.
+            rngs: Each row's own stream.
+            first: True at the first frame of an episode: what the row remembered before is forgotten.
+
+        Returns:
+            One decision per row that plays (its ``state`` is None), and the memory for the next call.
+        """

@@ -1,4 +1,4 @@
-"""How often a policy reaches an outcome in episodes it was not trained on, many worlds at a time."""
+"""How often an agent reaches an outcome in episodes it was not trained on."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from harness.agent.action_mapping import from_policy
-from harness.agent.preprocessing import policy_frame
+from harness.agent.agent import Agent
+from harness.agent.vpt.agent import VPTAgent
 from harness.agent.vpt.policy import VPTPolicy
-from harness.agent.vpt.state import VPTState
-from harness.errors import TrainingError, unknown_name
+from harness.errors import HarnessError, TrainingError, unknown_name
+from harness.rollout import Play, play_many
 from harness.scenario.load import load_scenario
 from harness.scenario.schema import Scenario
 from harness.statistics import wilson
-from harness.training.learner import draw_tokens
 from harness.training.recipe import Validation
-from harness.world.blockworld.world import BlockWorld
-from harness.world.observation import Observation
 
-__all__ = ["EvaluationResult", "evaluate", "validation_scenario"]
+__all__ = ["EvaluationResult", "evaluate", "evaluate_agent", "validation_scenario"]
 
 
 @dataclass(frozen=True)
@@ -87,88 +82,40 @@ def evaluate(policy: VPTPolicy, scenario: Scenario, outcome: str, seeds: Sequenc
              report: Callable[[int], None] = lambda done: None) -> EvaluationResult:
     """Let a policy play one episode per seed, and note when the outcome comes true; the episode then ends.
 
-    Each episode draws from a stream of its own, so the order of the seeds and the number of worlds matter only
-    through rounding: a batch of another size gives slightly other bits.
-
     Args:
         policy: In float32.
         scenario: What to play.
         outcome: Name of one of its outcomes.
-        seeds: Of the worlds.
+        seeds: Of the episodes, as for ``run_episode``.
         steps: At most so many.
         sampling: Draw tokens from the policy's own distribution; False takes the most likely ones.
         worlds: How many are played at a time.
         report: Told how many episodes are over.
     """
-    first_steps: list[int | None] = []
-    for at in range(0, len(seeds), worlds):
-        part = list(seeds[at:at + worlds])
-        table = _Table(policy, scenario, outcome, part, sampling)
-        try:
-            for step in range(steps):
-                if not table.play(step):
-                    break
-        finally:
-            table.close()
-        first_steps += table.first_steps
-        report(len(first_steps))
+    config = policy.config
+    agent = VPTAgent(policy_kwargs=config.policy_kwargs(), pi_head_kwargs=config.pi_head_kwargs(),
+                     weights=policy.state_dict(), device=str(policy.device), deterministic=not sampling,
+                     torch_threads=torch.get_num_threads())
+    return evaluate_agent(agent, scenario, outcome, seeds, steps=steps, sampling=sampling, worlds=worlds,
+                          report=report)
+
+
+def evaluate_agent(agent: Agent, scenario: Scenario, outcome: str, seeds: Sequence[int], *, steps: int,
+                   sampling: bool = True, worlds: int = 32,
+                   report: Callable[[int], None] = lambda done: None) -> EvaluationResult:
+    """``evaluate`` for any agent, as it is: ``sampling`` is only noted.
+
+    Raises:
+        HarnessError: when an episode fails; what the measured share would be of is then unknown.
+    """
+    episode = scenario.episode.model_copy(update={"terminate_when": (*scenario.episode.terminate_when, outcome)})
+    ending = scenario.model_copy(update={"episode": episode})
+    first_steps: list[int | None] = [None] * len(seeds)
+    plays = (Play(ending, seed, steps, label=number) for number, seed in enumerate(seeds))
+    slots = max(1, min(worlds, len(seeds)))
+    for done, (play, result) in enumerate(play_many(agent, plays, slots=slots), 1):
+        if result.error is not None:
+            raise HarnessError(f"the episode with seed {play.seed} failed: {result.error}")
+        first_steps[play.label] = result.outcomes[outcome]["first_step"]
+        report(done)
     return EvaluationResult(scenario.name, sampling, tuple(seeds), tuple(first_steps))
-
-
-class _Table:
-    """Some worlds, of which those that are over cost nothing any more."""
-
-    def __init__(self, policy: VPTPolicy, scenario: Scenario, outcome: str, seeds: Sequence[int], sampling: bool
-                 ) -> None:
-        self._policy, self._outcome = policy, outcome
-        self._height, self._width, _ = policy.config.image_shape
-        self._worlds = [BlockWorld(scenario, agent_input=self._width == 128) for _ in seeds]
-        # Children of the seed under a key of their own: the world draws from the seed itself.
-        streams = [np.random.SeedSequence(seed, spawn_key=(9,)) for seed in seeds]
-        self._rngs = [np.random.default_rng(stream) if sampling else None for stream in streams]
-        self._pictures = [self._shrink(world.reset(seed=seed)[0])
-                          for world, seed in zip(self._worlds, seeds, strict=True)]
-        self._playing = list(range(len(seeds)))
-        self._memory = policy.initial_state(len(seeds))
-        self.first_steps: list[int | None] = [None] * len(seeds)
-
-    def _shrink(self, observation: Observation) -> npt.NDArray[np.uint8]:
-        return policy_frame(observation["pov"], self._height, self._width)
-
-    def play(self, step: int) -> bool:
-        """One step of every world that still plays; False when none does."""
-        if not self._playing:
-            return False
-        frames = np.stack([self._pictures[i] for i in self._playing])
-        first = torch.full((len(self._playing), 1), step == 0)
-        with torch.inference_mode():
-            out, self._memory = self._policy(torch.from_numpy(frames)[:, None], first, self._memory)
-        buttons, camera = out.buttons[:, 0].numpy(), out.camera[:, 0].numpy()
-        kept = [row for row, i in enumerate(self._playing)
-                if self._step(i, step, draw_tokens(buttons[row], camera[row], self._rngs[i]))]
-        if len(kept) < len(self._playing):
-            self._memory = _rows(self._memory, kept)
-            self._playing = [self._playing[row] for row in kept]
-        return bool(self._playing)
-
-    def _step(self, i: int, step: int, tokens: tuple[int, int]) -> bool:
-        """Play one tick of world i; whether it plays on."""
-        observation, _, terminated, truncated, info = self._worlds[i].step(from_policy(*tokens))
-        if info["outcomes"][self._outcome]["value"]:
-            self.first_steps[i] = step
-            return False
-        self._pictures[i] = self._shrink(observation)
-        return not (terminated or truncated)
-
-    def close(self) -> None:
-        for world in self._worlds:
-            world.close()
-
-
-def _rows(state: VPTState, rows: Sequence[int]) -> VPTState:
-    def pick(parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        # Parts that were one tensor stay one: the policy computes shared masks once.
-        found = {id(part): part[list(rows)] for part in parts}
-        return tuple(found[id(part)] for part in parts)
-
-    return VPTState(pick(state.keys), pick(state.values), pick(state.masks))

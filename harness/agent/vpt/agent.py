@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harness.agent.action_mapping import from_policy
-from harness.agent.agent import Agent, AgentOutput
+from harness.agent.agent import AgentOutput, BatchAgent
 from harness.agent.hooks import HookPoint
 from harness.agent.preprocessing import policy_frame, policy_frames
 from harness.agent.vpt.config import VPTConfig, size_config
@@ -66,7 +66,7 @@ class PendingArray:
         return np.array(self._host.numpy(), dtype=dtype, copy=copy)
 
 
-class VPTAgent(Agent):
+class VPTAgent(BatchAgent):
     """A VPT policy that acts.
 
     Args:
@@ -120,6 +120,7 @@ class VPTAgent(Agent):
         self._size = size
         self._not_first = torch.zeros(1, 1, dtype=torch.bool, device=self._device)
         self._digest: str | None = None
+        self.narrow = config.image_shape[1] == 128
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
@@ -146,6 +147,33 @@ class VPTAgent(Agent):
         out, after, kept = self._look(frame, state, names)
         return self._decide(out, 0, after, None if self.deterministic else rng,
                             {name: self._bring(name, x, 0) for name, x in kept.items()})
+
+    def initial_states(self, n: int) -> VPTState:
+        """The empty memory of ``n`` episodes."""
+        return self.policy.initial_state(n)
+
+    def act_together(self, observations: Sequence[Observation | None], state: VPTState,
+                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool]
+                     ) -> tuple[list[AgentOutput | None], VPTState]:
+        """Look once in every episode and choose: one forward pass over as many rows as ``state`` holds.
+
+        Args:
+            observations: As in ``act``, one per row; None where nobody plays, which is computed as a black picture.
+            state: From ``initial_states`` or the last call.
+            rngs: One stream per row, used as in ``act``.
+            first: Per row, True at the first frame of an episode.
+        """
+        height, width, _ = self.policy.config.image_shape
+        frames = np.zeros((len(observations), 1, height, width, 3), dtype=np.uint8)
+        for row, observation in enumerate(observations):
+            if observation is not None:
+                frames[row, 0] = policy_frame(observation["pov"], height, width)
+        new = torch.tensor(first, dtype=torch.bool, device=self._device)[:, None]
+        with torch.inference_mode(), self._settings():
+            out, after = self.policy(torch.from_numpy(frames).to(self._device), new, state)
+            rows = {name: getattr(out, name)[:, 0].cpu().numpy() for name in ("buttons", "camera", "value")}
+        return [None if observation is None else self._decide(rows, row, None, None if self.deterministic else rng, {})
+                for row, (observation, rng) in enumerate(zip(observations, rngs, strict=True))], after
 
     def trace_frames(self, frames: npt.NDArray[np.uint8], state: VPTState | None = None,
                      hooks: Sequence[str] = ()) -> tuple[list[AgentOutput], VPTState]:

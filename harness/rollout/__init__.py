@@ -1,0 +1,18 @@
+"""Where world and agent meet: one episode at a time, or many that share a forward pass."""
+
+from __future__ import annotations
+
+from harness.rollout.episode import (
+    Episode,
+    EpisodeResult,
+    Observer,
+    Snapshot,
+    Step,
+    run_episode,
+    spawn_streams,
+)
+from harness.rollout.together import Play, play_many
+
+__all__ = [
+    "Episode", "EpisodeResult", "Observer", "Play", "Snapshot", "Step", "play_many", "run_episode", "spawn_streams",
+]
