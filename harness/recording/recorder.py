@@ -14,7 +14,7 @@ import re
 import shutil
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -239,19 +239,23 @@ class Recorder:
         log_probs: Whether to store the log-probability of every action in every step (35 KB a step for VPT).
         queue_bytes: How much may wait for the writer before the loop has to.
         snapshot_bytes: What the snapshots of an episode may take; decides how many steps lie between two.
+        columns: Called with each step; what it returns (JSON values) is added to the step's row, or takes the place
+            of what is there.
 
     Raises:
         RecordingError: when the folder cannot be written, or the disk is full; then what was written stays readable.
     """
 
     def __init__(self, out: str | Path, *, activation_dtype: str | None = None, log_probs: bool = True,
-                 queue_bytes: int = 128 << 20, snapshot_bytes: int = 256 << 20) -> None:
+                 queue_bytes: int = 128 << 20, snapshot_bytes: int = 256 << 20,
+                 columns: Callable[[Step], Mapping[str, Any]] | None = None) -> None:
         if activation_dtype is not None and activation_dtype not in ("float16", "float32"):
             raise RecordingError(f'activation_dtype: expected "float16", "float32" or None, got {activation_dtype!r}')
         self.out = Path(out)
         self.paths: list[Path] = []
         self._dtype, self._log_probs = activation_dtype, log_probs
         self._queue_bytes, self._snapshot_bytes = queue_bytes, snapshot_bytes
+        self._columns = columns
         self._writer: _Writer | None = None
         self._told = False
 
@@ -324,8 +328,11 @@ class Recorder:
         activations = dict(step.output.activations)
         if self._log_probs:
             activations |= {f"log_probs.{head}": values for head, values in step.output.log_probs.items()}
+        row = step_row(step, executes=self._executes)
+        if self._columns is not None:
+            row |= self._columns(step)
         self._writer.put(_Entry(
-            step_row(step, executes=self._executes), step.observation["pov"], step.agent_observation["pov"],
+            row, step.observation["pov"], step.agent_observation["pov"],
             activations, step.snapshot() if due else None))
 
     def end(self, result: EpisodeResult) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping
+import itertools
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from harness.provenance import file_digest
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import WorldSetup
 from harness.world.observation import POV_SHAPE, Observation, PlayerState, WorldState
+from harness.world.pointer import draw_pointer
 from harness.world.world import Capabilities, World
 
-__all__ = ["VideoWorld", "read_frames"]
+__all__ = ["VideoWorld", "count_pictures", "read_frames"]
 
 Frame = npt.NDArray[np.uint8]
 
@@ -54,12 +56,37 @@ def read_frames(path: str | Path) -> Generator[Frame, None, None]:
         raise VideoError("the video has no frames", where=str(path))
 
 
+def count_pictures(path: str | Path) -> int:
+    """How many pictures a video holds, without decoding them.
+
+    Raises:
+        VideoError: when it cannot be read.
+    """
+    if not Path(path).is_file():
+        raise VideoError("there is no such video", where=str(path))
+    n = 0
+    try:
+        with av.open(str(path), options=_CLOSED) as container:
+            if not container.streams.video:
+                raise VideoError("the file holds no video, only other streams", where=str(path))
+            for packet in container.demux(video=0):
+                n += packet.size > 0 and not packet.is_discard
+    except (av.FFmpegError, OSError) as problem:
+        at = f" after picture {n - 1}" if n else ""
+        raise VideoError(f"cannot read the video{at}: {problem.strerror or problem}", where=str(path),
+                         hint="expected a video file such as .mp4, .webm or .mkv") from problem
+    return n
+
+
 class VideoWorld(World):
     """Plays a video. Actions are taken and change nothing; the episode is truncated with the last picture.
 
     Args:
         scenario: Names the episode and bounds its length; its world is not built.
         path: The video. Pictures of another size than 640 x 360 are resized to it (``notice`` says so).
+        pictures: Numbers of those to play, ascending; None plays all.
+        pointers: Picture to the (x, y) of a mouse pointer to paint into it, in pixels of 640 x 360.
+        notes: What ``source`` says beside file and size, as JSON values.
 
     Raises:
         VideoError: when the video cannot be read or has no frames.
@@ -67,8 +94,9 @@ class VideoWorld(World):
 
     capabilities = Capabilities("video", actions_matter=False, deterministic=True)
 
-    def __init__(self, scenario: Scenario, *, path: str | Path | None = None, render_mode: str | None = "rgb_array"
-                 ) -> None:
+    def __init__(self, scenario: Scenario, *, path: str | Path | None = None, render_mode: str | None = "rgb_array",
+                 pictures: Sequence[int] | None = None, pointers: Mapping[int, tuple[int, int]] | None = None,
+                 notes: Mapping[str, Any] | None = None) -> None:
         super().__init__(scenario, render_mode=render_mode)
         if path is None:
             raise VideoError("the video backend plays a video and got none",
@@ -76,6 +104,9 @@ class VideoWorld(World):
         self.path = Path(path)
         self._frames: Iterator[Frame] = iter(())
         self.size, self.n_frames, rate = _probe(self.path)
+        self._chosen, self._pointers, self._notes = pictures, dict(pointers or {}), dict(notes or {})
+        if pictures is not None:
+            self.n_frames = len(pictures)
         self.metadata = {**self.metadata, "render_fps": rate}
 
     @property
@@ -90,7 +121,7 @@ class VideoWorld(World):
     def source(self) -> Mapping[str, Any]:
         """What a recording's header says of the video."""
         return {"file": self.path.name, "sha256": file_digest(self.path), "width": self.size[0],
-                "height": self.size[1], "resized": self.notice is not None}
+                "height": self.size[1], "resized": self.notice is not None, **self._notes}
 
     def close(self) -> None:
         """Let go of the file."""
@@ -107,15 +138,27 @@ class VideoWorld(World):
     def _reset(self, setup: WorldSetup, seed: int) -> None:
         self.close()
         self._tick_number, self._over = 0, False
-        self._frames = read_frames(self.path)
-        self._now = self._fit(next(self._frames))
+        self._frames = self._pictures()
+        self._now = next(self._frames)
 
     def _tick(self, action: dict[str, Any]) -> None:
         self._tick_number += 1
         following = next(self._frames, None)
         self._over = following is None
         if following is not None:
-            self._now = self._fit(following)
+            self._now = following
+
+    def _pictures(self) -> Iterator[Frame]:
+        """What is played, uint8 [360, 640, 3]."""
+        chosen = itertools.count() if self._chosen is None else iter(self._chosen)
+        with contextlib.closing(read_frames(self.path)) as frames:
+            pictures = enumerate(frames)
+            for wanted in chosen:
+                frame = next((frame for number, frame in pictures if number == wanted), None)
+                if frame is None:
+                    return
+                fitted = self._fit(frame)
+                yield draw_pointer(fitted, *self._pointers[wanted]) if wanted in self._pointers else fitted
 
     def _fit(self, frame: Frame) -> Frame:
         if frame.shape == POV_SHAPE:
