@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.agent.agent import Agent
-from harness.errors import AgentError, WeightsError, nearest_names, unknown_name
+from harness.agent.model_file import read_model_file
+from harness.agent.weights_file import read_weights_file
+from harness.errors import AgentError, WeightsError, unknown_name
 from harness.registry import data_dir, lookup
 from harness.scenario.source import Node, Place, Source, SourceProblem, read_tree
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "AgentDefinition", "agent_names", "load_agent", "read_agent_definition", "read_weights_file", "widened",
+    "AgentDefinition", "agent_names", "load_agent", "read_agent_definition", "read_model_file", "read_weights_file",
+    "widened",
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -240,61 +242,10 @@ def _check_digest(path: Path, expected: str | None) -> str:
     return digest.hexdigest()
 
 
-def read_weights_file(path: str | Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from a safetensors file or a PyTorch checkpoint; no code in the file is ever run.
-
-    Args:
-        path: ``.safetensors``, or what ``torch.save`` wrote of a dict of tensors (``.weights``, ``.pt``, ``.pth``).
-
-    Raises:
-        WeightsError: for a missing, damaged or foreign file, or one that would have to run code.
-    """
-    import torch
-
-    path = Path(path)
-    if not path.is_file():
-        near = nearest_names(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else []
-        raise WeightsError(f"there is no weights file at {path}",
-                           hint=f"did you mean {' or '.join(near)}?" if near else None)
-    try:
-        if _is_safetensors(path):
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it warns of is refused below, in one line
-            table = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except Exception as problem:  # each reader has its own errors for a damaged or hostile file
-        raise WeightsError(f"{path.name} is not a weights file that can be read without running code: "
-                           f"{_refusal(problem)}", where=str(path),
-                           hint="expected safetensors, or a state dict of tensors saved by torch.save") from problem
-    if not isinstance(table, dict) or not table or not all(
-            isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in table.items()):
-        raise WeightsError(f"{path.name} holds {type(table).__name__}, expected tensors by name", where=str(path))
-    return dict(table)
-
-
 def widened(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights stored in half precision as the float32 they are computed in; everything else as it is."""
     return {name: weight.float() if str(weight.dtype) in ("torch.float16", "torch.bfloat16") else weight
             for name, weight in weights.items()}
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
-
-
-def _is_safetensors(path: Path) -> bool:
-    # Eight bytes of header length, then JSON.
-    with path.open("rb") as file:
-        return file.read(9)[8:9] == b"{"
-
-
-def _refusal(problem: BaseException) -> str:
-    """PyTorch's reason without its advice to read the file unsafely."""
-    asked = re.search(r"GLOBAL\s+([\w.]+)", str(problem))
-    return f"it asks for {asked[1]}" if asked else _one_line(problem).split(". ")[0]
 
 
 def _one_line(problem: BaseException) -> str:

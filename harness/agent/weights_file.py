@@ -1,0 +1,321 @@
+"""Tensors from the files that others made: safetensors and PyTorch checkpoints, checked before they are read.
+
+A PyTorch checkpoint is a pickle with an archive around it. Its program is walked first (``pickles``), against a short
+list of names, and every tensor it describes is held against the bytes that are really in the file; only then does
+PyTorch read it, with ``weights_only=True``. What comes back shares no memory with the file: tensors are copied one by
+one, and the mapping is let go every so often, so that loading takes little more memory than the weights.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.agent.pickles import Record, walk_pickle
+from harness.errors import WeightsError, nearest_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["PRECISIONS", "read_weights_file"]
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""What floating-point weights may be read as."""
+
+_REBUILD = "torch._utils._rebuild_tensor_v2"
+_PARAMETER = "torch._utils._rebuild_parameter"
+_ITEM_SIZES = {"Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1,
+               "Byte": 1, "Bool": 1}
+_STORAGES = {f"torch.{kind}Storage": size for kind, size in _ITEM_SIZES.items()}
+_LISTED = frozenset({_REBUILD, _PARAMETER, *_STORAGES})
+_BESIDE = (bool, int, float, str, type(None))
+"""What may stand beside a ``state_dict`` in a checkpoint, and is let go."""
+_MOST_ENTRIES = 20_000
+_MOST_PICKLE = 32 << 20
+_MAPPED = 128 << 20
+"""Bytes read through one mapping before it is let go."""
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_HINT = "expected safetensors, or a state dict of tensors saved by torch.save"
+
+
+def read_weights_file(path: str | Path, precision: str | None = None) -> dict[str, Tensor]:
+    """Tensors by name, as the file names them; no code in the file is ever run.
+
+    Args:
+        path: ``.safetensors``, or what ``torch.save`` wrote of a dict of tensors (``.weights``, ``.pt``, ``.pth``),
+            alone or under ``state_dict``; or a folder with a ``model.safetensors``.
+        precision: Turn floating-point tensors into this while reading (``float32``, ``bfloat16``, ``float16``); None
+            leaves them as they are.
+
+    Returns:
+        Tensors of their own memory; names that are tied in the file give the same tensor.
+
+    Raises:
+        WeightsError: for a missing, damaged or foreign file, one that would have to run code, and one that claims
+            more than it holds.
+    """
+    path = _file(Path(path))
+    try:
+        if _is_safetensors(path):
+            return _read_safetensors(path, precision)
+        return _read_checkpoint(path, precision)
+    except WeightsError as problem:
+        raise WeightsError(f"{path.name} is not a weights file that can be read without running code: "
+                           f"{problem.message}", where=str(path), hint=problem.hint or _HINT) from problem
+    except Exception as problem:  # each reader has its own errors for a damaged file
+        raise WeightsError(f"{path.name} is not a weights file that can be read without running code: "
+                           f"{_refusal(problem)}", where=str(path), hint=_HINT) from problem
+
+
+def _file(path: Path) -> Path:
+    if path.is_dir() and (path / "model.safetensors").is_file():
+        return path / "model.safetensors"
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise WeightsError(f"{path} is a folder without a model.safetensors", where=str(path))
+    near = nearest_names(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else []
+    raise WeightsError(f"there is no weights file at {path}",
+                       hint=f"did you mean {' or '.join(near)}?" if near else None)
+
+
+def _is_safetensors(path: Path) -> bool:
+    # Eight bytes of header length, then JSON.
+    with path.open("rb") as file:
+        return file.read(9)[8:9] == b"{"
+
+
+def _refusal(problem: BaseException) -> str:
+    """A reader's reason without its advice to read the file unsafely."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    asked = re.search(r"GLOBAL\s+([\w.]+)", str(problem))
+    return f"it asks for {asked[1]}" if asked else (lines[0] if lines else type(problem).__name__)[:200].split(". ")[0]
+
+
+def _fresh(tensor: Tensor, precision: str | None) -> Tensor:
+    """A contiguous copy with memory of its own."""
+    import torch
+
+    dtype = getattr(torch, precision) if precision is not None and tensor.is_floating_point() else tensor.dtype
+    return torch.empty(tensor.shape, dtype=dtype).copy_(tensor.detach())
+
+
+def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Names in order, so many at a time that together they have about ``_MAPPED`` bytes."""
+    batch: list[str] = []
+    n_bytes = 0
+    for name, size in sizes.items():
+        batch.append(name)
+        n_bytes += size
+        if n_bytes >= _MAPPED:
+            yield batch
+            batch, n_bytes = [], 0
+    if batch:
+        yield batch
+
+
+# --- safetensors ---------------------------------------------------------------------------------------------------
+
+def _read_safetensors(path: Path, precision: str | None) -> dict[str, Tensor]:
+    """The library checks that every tensor lies inside the file and has the bytes that its shape asks for."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        sizes = {name: math.prod(file.get_slice(name).get_shape()) * 4 for name in file.keys()}  # noqa: SIM118
+    found: dict[str, Tensor] = {}
+    for batch in _batches(sizes):
+        with safe_open(path, framework="pt") as file:
+            for name in batch:
+                found[name] = _fresh(file.get_tensor(name), precision)
+    if not found:
+        raise WeightsError("it holds no tensors")
+    return found
+
+
+# --- PyTorch checkpoints -------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class _Claim:
+    """One tensor as the checkpoint's pickle describes it, in elements."""
+
+    storage: str
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    item_size: int
+
+    @property
+    def n_bytes(self) -> int:
+        return math.prod(self.shape) * self.item_size
+
+    def reach(self) -> int:
+        """Elements from the storage's start to behind the tensor's last."""
+        if 0 in self.shape:
+            return self.offset
+        return self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True)) + 1
+
+
+def _read_checkpoint(path: Path, precision: str | None) -> dict[str, Tensor]:
+    zipped = zipfile.is_zipfile(path)
+    claims, nested = _claims(*(_open_zip(path) if zipped else _open_legacy(path)))
+    if not zipped:
+        # No mapping here: PyTorch's own tensors are the copies.
+        own = _load(path, nested, mmap=False)
+        return {name: own[name].contiguous() if precision is None else _fresh(own[name], precision) for name in claims}
+    copies: dict[_Claim, Tensor] = {}
+    for batch in _batches({name: claim.n_bytes for name, claim in claims.items()}):
+        mapped = _load(path, nested, mmap=True)
+        for name in batch:
+            if claims[name] not in copies:
+                copies[claims[name]] = _fresh(mapped[name], precision)
+        del mapped
+    return {name: copies[claim] for name, claim in claims.items()}
+
+
+def _load(path: Path, nested: bool, *, mmap: bool) -> dict[str, Tensor]:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old files have typed storages; that is no news
+        table = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    return dict(table["state_dict"] if nested else table)
+
+
+def _open_zip(path: Path) -> tuple[Any, dict[str, int]]:
+    """What the archive's pickle describes, and the bytes of each storage; nothing is unpacked before it is counted."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if len(entries) > _MOST_ENTRIES:
+            raise WeightsError(f"the archive has {len(entries):,} entries, expected at most {_MOST_ENTRIES:,}")
+        for entry in entries:
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+                raise WeightsError(f"{entry.filename[:60]} in it is compressed: {entry.file_size:,} bytes are said to "
+                                   f"come out of {entry.compress_size:,}; PyTorch does not compress")
+        names = {entry.filename: entry.file_size for entry in entries}
+        if len(names) != len(entries):
+            raise WeightsError("two entries of the archive have the same name")
+        if sum(names.values()) > path.stat().st_size:
+            raise WeightsError(f"the archive claims {sum(names.values()):,} bytes, the file has "
+                               f"{path.stat().st_size:,}")
+        root = _root(names)
+        if (n_bytes := names[f"{root}data.pkl"]) > _MOST_PICKLE:
+            raise WeightsError(f"its data.pkl has {n_bytes:,} bytes, expected at most {_MOST_PICKLE:,}")
+        table = walk_pickle(io.BytesIO(archive.read(f"{root}data.pkl")), _LISTED.__contains__, persistent=True)
+    prefix = f"{root}data/"
+    return table, {name.removeprefix(prefix): size for name, size in names.items() if name.startswith(prefix)}
+
+
+def _root(names: Mapping[str, int]) -> str:
+    """The archive's one top folder, with its slash."""
+    found = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
+    if len(found) != 1:
+        raise WeightsError(f"the archive has {len(found) or 'no'} data.pkl, expected one")
+    if any(name.startswith((f"{found[0]}code/", f"{found[0]}constants.pkl")) for name in names):
+        raise WeightsError("it is a TorchScript program")
+    return found[0]
+
+
+def _open_legacy(path: Path) -> tuple[Any, dict[str, int]]:
+    """The same for the format before PyTorch 1.6: pickles in a row, then each storage as a count and its numbers."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = io.BytesIO(file.read(_MOST_PICKLE))
+        magic = walk_pickle(start, _LISTED.__contains__)
+        if magic != _LEGACY_MAGIC:
+            raise WeightsError(f"it holds {_kind(magic)}, and PyTorch did not write it")
+        walk_pickle(start, _LISTED.__contains__), walk_pickle(start, _LISTED.__contains__)
+        table = walk_pickle(start, _LISTED.__contains__, persistent=True)
+        keys = walk_pickle(start, _LISTED.__contains__)
+        file.seek(start.tell())
+        item_sizes = {record.arguments[0][2]: _STORAGES.get(record.arguments[0][1].name, 0)
+                      for record in _storages(table)}
+        storages: dict[str, int] = {}
+        for key in keys:
+            (count,) = struct.unpack("<q", file.read(8))
+            n_bytes = count * item_sizes.get(key, 0)
+            if count < 0 or file.tell() + n_bytes > size:
+                raise WeightsError(f"storage {str(key)[:20]} claims {count:,} numbers, more than the file holds")
+            storages[str(key)] = n_bytes
+            file.seek(n_bytes, os.SEEK_CUR)
+    return table, storages
+
+
+def _storages(value: Any) -> Iterator[Record]:
+    """Every well-formed persistent id in a walked pickle."""
+    if isinstance(value, Record):
+        if value.name == "persistent id":
+            _storage(value)
+            yield value
+        for part in (*value.arguments, value.state):
+            yield from _storages(part)
+    elif isinstance(value, (dict, list, tuple)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _storages(part)
+
+
+def _claims(table: Any, storages: Mapping[str, int]) -> tuple[dict[str, _Claim], bool]:
+    """Each tensor as described, held against what is there; and whether they stood under ``state_dict``.
+
+    Raises:
+        WeightsError: for anything but tensors by name, and for tensors larger than their bytes.
+    """
+    nested = isinstance(table, dict) and isinstance(table.get("state_dict"), dict)
+    if nested:
+        for key, value in table.items():
+            if key != "state_dict" and not isinstance(value, _BESIDE):
+                raise WeightsError(f'it holds {_kind(value)} under "{str(key)[:40]}" beside its state_dict')
+        table = table["state_dict"]
+    if not isinstance(table, dict) or not table:
+        raise WeightsError(f"it holds {_kind(table)}, expected tensors by name")
+    claims = {}
+    for name, value in table.items():
+        if not isinstance(name, str) or not isinstance(value, Record):
+            raise WeightsError(f'it holds {_kind(value)} under "{str(name)[:60]}", expected tensors by name')
+        claims[name] = _claim(name[:80], value, storages)
+    return claims, nested
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "an empty dict" if not value else "a dict"
+    return f"a {value.name}" if isinstance(value, Record) else f"{type(value).__name__}"
+
+
+def _claim(name: str, record: Record, storages: Mapping[str, int]) -> _Claim:
+    while record.name == _PARAMETER and record.arguments and isinstance(record.arguments[0], Record):
+        record = record.arguments[0]
+    try:
+        storage, offset, shape, stride = record.arguments[:4]
+        key, item_size, count = _storage(storage)
+        claim = _Claim(key, offset, tuple(shape), tuple(stride), item_size)
+        fits = record.name == _REBUILD and all(type(n) is int and n >= 0 for n in (offset, count, *shape, *stride))
+    except (ValueError, TypeError, IndexError) as problem:
+        raise WeightsError(f"{name}: expected a tensor, got something else") from problem
+    if not fits or len(claim.shape) != len(claim.stride):
+        raise WeightsError(f"{name}: expected a tensor, got {record.name[:80]}")
+    if key not in storages:
+        raise WeightsError(f"{name}: its numbers are not in the file")
+    if count * item_size > storages[key] or claim.reach() > count or math.prod(claim.shape) > count:
+        raise WeightsError(f"{name}: claims {list(claim.shape)}, {claim.n_bytes:,} bytes, and the file holds "
+                           f"{storages[key]:,} for it")
+    return claim
+
+
+def _storage(record: Any) -> tuple[str, int, int]:
+    """Key, bytes per number and count of a storage: the persistent id ("storage", type, key, place, count[, view])."""
+    (words,) = record.arguments
+    what, kind, key, _, count = words[:5]
+    if record.name != "persistent id" or what != "storage" or (len(words) > 5 and words[5] is not None):
+        raise WeightsError("it asks for a persistent id that is no storage")
+    if getattr(kind, "name", None) not in _STORAGES or not isinstance(key, str) or type(count) is not int:
+        raise WeightsError("it describes a storage in another way than PyTorch does")
+    return key, _STORAGES[kind.name], count
