@@ -4,7 +4,8 @@
         [--first-seed 200000] [--steps 600] [--set NAME=VALUE]... [--only drawing|most-likely] [--json FILE]
 
 AGENT is a name (vpt-nano, chopper, random, noop) or an agent file. One that draws its actions from a policy is
-measured twice: drawing at the policy's own temperature, and with the most likely action. Prints counts with Wilson's 95 % interval and the median number of steps of the successful episodes.
+measured twice: drawing at the policy's own temperature, and with the most likely action. Prints counts with Wilson's
+95 % interval and the median number of steps of the successful episodes.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@
       InterventionError           an intervention that does not exist or does not fit
       RecordingError              a recording that cannot be written, opened or read
       TrainingError               a recipe that cannot be read, a run that cannot go on
+      SuiteError                  a suite of trials that cannot be read or run
       VideoError                  a video that cannot be read or has no frames
 
 Every message says what was expected, what came, where, and what to do next.
@@ -26,6 +27,7 @@ __all__ = [
     "InterventionError",
     "RecordingError",
     "ScenarioError",
+    "SuiteError",
     "TrainingError",
     "VideoError",
     "WeightsError",
@@ -89,6 +91,10 @@ class RecordingError(HarnessError):
 
 class TrainingError(HarnessError):
     """A training recipe that cannot be used, or a training run that cannot begin or go on."""
+
+
+class SuiteError(HarnessError):
+    """A suite that cannot be read, or whose trials cannot be run."""
 
 
 class VideoError(HarnessError):

@@ -191,7 +191,8 @@ class _Slot:
         if self._world is None or self._world.scenario is not scenario:
             if self._world is not None:
                 self._world.close()
-            self._world = make_world(scenario, **({"agent_input": True} if self._agent.narrow else {}))
+            columns: dict[str, Any] = {"agent_input": True} if self._agent.narrow else {}
+            self._world = make_world(scenario, "blockworld", **columns)
         return self._world
 
     def step(self, output: AgentOutput) -> EpisodeResult | None:
