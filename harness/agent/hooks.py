@@ -8,9 +8,11 @@ one sees what an earlier one put there. ``hooks()`` contexts nest and are left l
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeVar
 
 import torch
 
@@ -38,11 +40,12 @@ class HookPoint:
 
     @property
     def layer(self) -> int | None:
-        """The transformer block it lies in, None outside."""
-        head, _, rest = self.name.partition(".")
-        number = rest.partition(".")[0]
-        return int(number) if head == "blocks" and number.isdecimal() else None
+        """The transformer block it lies in, None outside (a prefix such as ``cond.`` or ``image.`` may stand first)."""
+        match = re.match(r"(?:(?!cnn\b)\w+\.)?blocks\.(\d+)\.", self.name)
+        return int(match[1]) if match else None
 
+
+Result = TypeVar("Result")
 
 HookFunction = Callable[[torch.Tensor, HookPoint], torch.Tensor | None]
 """``fn(activation, hook)``: return None to leave the activation, or a new tensor of the same shape to replace it.
@@ -122,6 +125,43 @@ class HookStack:
             HookError: when a glob matches nothing.
         """
         return HookScope(self, [(name, fn) for glob, fn in pairs for name in self.resolve([glob])])
+
+    def cached(self, call: Callable[[], Result], names_filter: str | Sequence[str] | None = None,
+               ) -> tuple[Result, ActivationCache]:
+        """Run ``call``, keeping activations. Hooks already entered come first; the cache holds what they left.
+
+        Args:
+            call: One forward pass of the network.
+            names_filter: A name, or names and globs; None for every point that the pass reaches, except the per-head
+                ``blocks.*.attn.hook_result``, which is large and costs extra arithmetic.
+
+        Raises:
+            HookError: when a name or glob matches nothing, or the pass reached none that it asks for.
+        """
+        kept: dict[str, torch.Tensor] = {}
+
+        def keep(x: torch.Tensor, hook: HookPoint) -> None:
+            kept[hook.name] = x.detach()
+
+        if names_filter is None:
+            names = [name for name in self.points if not name.endswith("attn.hook_result")]
+        else:
+            names = self.resolve([names_filter] if isinstance(names_filter, str) else names_filter)
+        with self.scope([(name, keep) for name in names]):
+            result = call()
+        if names and not kept:
+            raise HookError(f"this pass reached none of {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}",
+                            hint="name points of the part that was run")
+        ordered = {name: kept[name] for name in names if name in kept}
+        return result, ActivationCache(ordered, {name: self.point(name) for name in self._every_name()}, self.aliases)
+
+    def point(self, name: str) -> HookPoint:
+        """The hook point that ``resolve`` called ``name``."""
+        return self.points[name]
+
+    def _every_name(self) -> Iterable[str]:
+        """Every name that ``resolve`` may give."""
+        return self.points
 
     def push(self, scope: HookScope) -> None:
         """Enter a scope (``HookScope.__enter__`` does)."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.agent.action_mapping import BUTTON_NAMES, button_table
-from harness.agent.hooks import ActivationCache, HookFunction, HookPoint, HookScope, HookStack
+from harness.agent.hooks import ActivationCache, HookFunction, HookScope, HookStack
 from harness.agent.vpt.config import SIZES, VPTConfig, size_config
 from harness.agent.vpt.hook_points import BLOCK_HOOKS, block_aliases, hook_points
 from harness.agent.vpt.network import block_forward, build_tree, image_maps, image_readout, normalise
@@ -248,19 +248,8 @@ class VPTPolicy(nn.Module):
         Raises:
             HookError: when a name or glob matches nothing, with the nearest names.
         """
-        kept: dict[str, Tensor] = {}
-
-        def keep(x: Tensor, hook: HookPoint) -> None:
-            kept[hook.name] = x.detach()
-
-        if names_filter is None:
-            names = [name for name in self.hook_points if not name.endswith("attn.hook_result")]
-        else:
-            names = self.hook_stack.resolve([names_filter] if isinstance(names_filter, str) else names_filter)
-        with self.hooks([(name, keep) for name in names]):
-            out, after = self(frames, first, state)
-        ordered = {name: kept[name] for name in names}
-        return out, after, ActivationCache(ordered, self.hook_stack.points, self.hook_stack.aliases)
+        (out, after), cache = self.hook_stack.cached(lambda: self(frames, first, state), names_filter)
+        return out, after, cache
 
 
 def _tempered(logits: Tensor, temperature: float) -> Tensor:
