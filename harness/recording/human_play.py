@@ -33,9 +33,10 @@ _GAME_HEIGHT = 720
 
 
 def video_scenario(path: Path, max_steps: int) -> Scenario:
-    """A scenario that names an episode after a video and bounds its length."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem).lstrip("_.-")[:64] or "video"
-    return Scenario.model_validate({"name": name, "description": f"the video {path.name}",
+    """A scenario that names an episode after a video or a recording, and bounds its length."""
+    stem = path.absolute().name if path.is_dir() else path.stem
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).lstrip("_.-")[:64] or "video"
+    return Scenario.model_validate({"name": name, "description": f"the pictures of {path.name}",
                                     "episode": {"max_steps": max_steps, "settle_steps": 0}})
 
 

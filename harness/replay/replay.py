@@ -11,9 +11,10 @@ import numpy as np
 
 from harness.agent.agent import Agent, AgentOutput
 from harness.agent.load import agent_names, load_agent
-from harness.errors import AgentError, RecordingError
+from harness.errors import AgentError, RecordingError, WorldError
 from harness.intervention.build import build_intervention
 from harness.intervention.intervention import Intervention
+from harness.recording.contractor import HumanAgent
 from harness.recording.recording import Recording
 from harness.recording.schema import plain
 from harness.replay.divergence import Divergence, first_difference, first_pixel
@@ -124,6 +125,14 @@ def recorded_agent(recording: Recording, name: str | None = None, device: str | 
         AgentError: when there is no such agent or device here.
     """
     agent, chosen = recording.header["agent"], recording.header["scenario"].get("agent") or {}
+    if name is None and agent.get("class") == HumanAgent.__name__:
+        # Nobody can ask the person again; what can be is whether the mapping still gives the same tokens.
+        where = str(recording.path / "steps.jsonl")
+        actions = [_action(row, "chosen", step, recording) for step, row in enumerate(recording.steps)]
+        try:
+            return HumanAgent(actions, [row.get("gui") is True for row in recording.steps])
+        except WorldError as problem:
+            raise RecordingError(f"a step's action is none: {problem}", where=where) from problem
     # A header is a stranger's text: it may name a bundled agent, and no file.
     if name is None and str(agent.get("name")) not in agent_names():
         raise AgentError(f'the recording was made with the agent "{agent.get("name")}", which is not a bundled one',
