@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from harness import analysis, intervention, overlay
     from harness.agent.agent import Agent
     from harness.agent.load import load_agent
+    from harness.batch.report import Report
+    from harness.batch.runner import run_suite
     from harness.errors import HarnessError
     from harness.intervention.intervention import Intervention
     from harness.recording.recorder import Recorder
@@ -31,6 +33,7 @@ _DOOR = {
     "Intervention": "harness.intervention.intervention",
     "Recorder": "harness.recording.recorder",
     "Recording": "harness.recording.recording",
+    "Report": "harness.batch.report",
     "Scenario": "harness.scenario.schema",
     "Step": "harness.rollout",
     "World": "harness.world.world",
@@ -40,6 +43,7 @@ _DOOR = {
     "open_recording": "harness.recording.recording",
     "replay_recording": "harness.replay.replay",
     "run_episode": "harness.rollout",
+    "run_suite": "harness.batch.runner",
 }
 _ROOMS = ("analysis", "intervention", "overlay")
 
@@ -49,6 +53,7 @@ __all__ = [
     "Intervention",
     "Recorder",
     "Recording",
+    "Report",
     "Scenario",
     "Step",
     "World",
@@ -62,6 +67,7 @@ __all__ = [
     "overlay",
     "replay_recording",
     "run_episode",
+    "run_suite",
 ]
 
 __version__ = _metadata.version("harness-bench")

@@ -223,8 +223,8 @@ class _Reader:
         except SourceProblem as problem:
             place = problem.place or Place(self.source, 0, 0)
             raise SuiteFileError([Problem("", problem.message, place, problem.hint)], self.source.name) from None
-        for problem in found:
-            self.complain(problem.message, problem.place, problem.hint)
+        for flaw in found:
+            self.complain(flaw.message, flaw.place, flaw.hint)
         if not isinstance(root.value, dict):
             self.complain("expected a mapping with the key matrix", root.place)
             self.stop()

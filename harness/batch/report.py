@@ -1,0 +1,175 @@
+"""What came of a suite: shares with counts and intervals, for the terminal, for Markdown and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.batch.metrics import CONDITIONS, RATES, Measured
+from harness.batch.suite import Cell, Trial
+from harness.provenance import collect_provenance
+from harness.statistics import wilson
+
+__all__ = ["Failure", "Rate", "Report", "Row"]
+
+CONDITIONAL = ("contact", "held", "pressed")
+"""Shares that are also given of the episodes that meet a condition."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A count, out of how many, and Wilson's 95 % interval."""
+
+    count: int
+    n: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, count: int, n: int) -> Rate:
+        """With its interval."""
+        return cls(count, n, *wilson(count, n))
+
+    def __str__(self) -> str:
+        if not self.n:
+            return "-"
+        return f"{self.count}/{self.n} {self.count / self.n:.0%} [{100 * self.low:.0f}, {100 * self.high:.0f}]"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"count": self.count, "n": self.n, "rate": round(self.count / self.n, 4) if self.n else None,
+                "low": round(self.low, 4), "high": round(self.high, 4)}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that could not be played to its end, and what was said."""
+
+    trial: Trial
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.trial.cell.title}, seed {self.trial.seed}: {self.problem}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell's results.
+
+    Attributes:
+        cell: Of the suite.
+        id: Its folder in the store.
+        measured: Seed to figures, of the finished trials.
+        seconds: Wall-clock time of all its episodes; those that share a forward pass count it in full.
+    """
+
+    cell: Cell
+    id: str
+    measured: Mapping[int, Measured]
+    seconds: float
+
+    def rate(self, name: str, given: str | None = None) -> Rate:
+        """Share of episodes for which one of ``metrics.RATES`` holds, of all or of those that meet a condition."""
+        of = [m for m in self.measured.values() if given is None or CONDITIONS[given](m)]
+        return Rate.of(sum(RATES[name](m) for m in of), len(of))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        figures = list(self.measured.values())
+        means = {key: round(float(np.mean([getattr(m, key) for m in figures])), 4) if figures else None
+                 for key in ("exposure", "contact_ticks", "press_edges", "damage")}
+        return {
+            "labels": dict(self.cell.labels), "id": self.id, "scenario": self.cell.scenario.name,
+            "agent": Path(self.cell.agent).stem, "steps": self.cell.steps,
+            "seeds": {"first": self.cell.seeds.start, "count": len(self.cell.seeds)}, "finished": len(figures),
+            "rates": {name: self.rate(name).as_dict() for name in RATES},
+            "given": {given: {name: self.rate(name, given).as_dict() for name in CONDITIONAL} for given in CONDITIONS},
+            "means": means,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """All cells' results.
+
+    Attributes:
+        suite: Its name.
+        description: What the suite says of itself.
+        axes: What tells the rows apart.
+        rows: One per cell, in the suite's order.
+        failures: Trials that could not be played in this run.
+        agents: Agent to its description.
+        batch: Rows of each forward pass.
+    """
+
+    suite: str
+    description: str
+    axes: tuple[str, ...]
+    rows: tuple[Row, ...]
+    failures: tuple[Failure, ...]
+    agents: Mapping[str, str]
+    batch: int
+
+    @property
+    def missing(self) -> int:
+        """Trials that are not finished."""
+        return sum(len(row.cell.seeds) - len(row.measured) for row in self.rows)
+
+    def tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
+        """Title, header and rows of each table: shares of all episodes, and of those that meet a condition."""
+        every = self._table(list(RATES), [(name, None) for name in RATES])
+        columns = [(name, given) for given in CONDITIONS for name in CONDITIONAL]
+        titles = [f"{name} | {'approach' if given == 'approached' else given}" for name, given in columns]
+        some = self._table(titles, columns)
+        return [("Episodes in which it happened: count, share, 95 % interval", *every),
+                ("The same, of the episodes with an approach, or with any exposure", *some)]
+
+    def _table(self, titles: Sequence[str], columns: Sequence[tuple[str, str | None]]
+               ) -> tuple[list[str], list[list[str]]]:
+        rows = [[*(Path(str(value)).stem if axis == "agent" else str(value)
+                   for axis, value in row.cell.labels.items()), *(str(row.rate(*column)) for column in columns)]
+                for row in self.rows]
+        return [*self.axes, *titles], rows
+
+    def _notes(self) -> list[str]:
+        notes = [f"{Path(name).stem}: {description}" for name, description in self.agents.items() if description]
+        if self.missing:
+            notes.append(f"{self.missing} of {sum(len(row.cell.seeds) for row in self.rows)} trials are not finished")
+        notes += [f"failed: {failure}" for failure in self.failures[:10]]
+        if len(self.failures) > 10:
+            notes.append(f"failed: {len(self.failures) - 10} more")
+        return notes
+
+    def text(self) -> str:
+        """For the terminal."""
+        parts = [self.suite]
+        for title, header, rows in self.tables():
+            widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+            lines = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
+                     for line in [header, *rows]]
+            parts.append("\n".join([title, "", lines[0], "  ".join("-" * width for width in widths), *lines[1:]]))
+        notes = "\n".join(self._notes())
+        return "\n\n".join([*parts, notes] if notes else parts)
+
+    def markdown(self) -> str:
+        """Tables for a README."""
+        parts = []
+        for title, header, rows in self.tables():
+            lines = ["| " + " | ".join(word.replace("|", "\\|") for word in line) + " |" for line in [header, *rows]]
+            parts.append("\n".join([f"{title}:", "", lines[0], "|" + " --- |" * len(header), *lines[1:]]))
+        notes = "\n".join(f"- {note}" for note in self._notes())
+        return "\n\n".join([*parts, notes] if notes else parts) + "\n"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "suite": self.suite, "description": self.description, "axes": list(self.axes), "batch": self.batch,
+            "agents": dict(self.agents), "provenance": collect_provenance().as_dict(),
+            "missing": self.missing, "rows": [row.as_dict() for row in self.rows],
+            "failures": [{"labels": dict(f.trial.cell.labels), "seed": f.trial.seed, "problem": f.problem}
+                         for f in self.failures],
+        }
