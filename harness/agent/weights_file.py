@@ -47,7 +47,8 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _HINT = "expected safetensors, or a state dict of tensors saved by torch.save"
 
 
-def read_weights_file(path: str | Path, precision: str | None = None) -> dict[str, Tensor]:
+def read_weights_file(path: str | Path, precision: str | None = None, *, exact: str | None = None
+                      ) -> dict[str, Tensor]:
     """Tensors by name, as the file names them; no code in the file is ever run.
 
     Args:
@@ -55,6 +56,7 @@ def read_weights_file(path: str | Path, precision: str | None = None) -> dict[st
             alone or under ``state_dict``; or a folder with a ``model.safetensors``.
         precision: Turn floating-point tensors into this while reading (``float32``, ``bfloat16``, ``float16``); None
             leaves them as they are.
+        exact: With a ``precision``: what has this in its name becomes float32 all the same.
 
     Returns:
         Tensors of their own memory; names that are tied in the file give the same tensor.
@@ -63,11 +65,11 @@ def read_weights_file(path: str | Path, precision: str | None = None) -> dict[st
         WeightsError: for a missing, damaged or foreign file, one that would have to run code, and one that claims
             more than it holds.
     """
-    path = _file(Path(path))
+    path, wish = _file(Path(path)), _Wish(precision, exact)
     try:
         if _is_safetensors(path):
-            return _read_safetensors(path, precision)
-        return _read_checkpoint(path, precision)
+            return _read_safetensors(path, wish)
+        return _read_checkpoint(path, wish)
     except WeightsError as problem:
         raise WeightsError(f"{path.name} is not a weights file that can be read without running code: "
                            f"{problem.message}", where=str(path), hint=problem.hint or _HINT) from problem
@@ -101,12 +103,22 @@ def _refusal(problem: BaseException) -> str:
     return f"it asks for {asked[1]}" if asked else (lines[0] if lines else type(problem).__name__)[:200].split(". ")[0]
 
 
-def _fresh(tensor: Tensor, precision: str | None) -> Tensor:
-    """A contiguous copy with memory of its own."""
-    import torch
+@dataclass(frozen=True)
+class _Wish:
+    """What tensors are to become."""
 
-    dtype = getattr(torch, precision) if precision is not None and tensor.is_floating_point() else tensor.dtype
-    return torch.empty(tensor.shape, dtype=dtype).copy_(tensor.detach())
+    precision: str | None
+    exact: str | None
+
+    def fresh(self, name: str, tensor: Tensor) -> Tensor:
+        """A contiguous copy with memory of its own."""
+        import torch
+
+        dtype = tensor.dtype
+        if self.precision is not None and tensor.is_floating_point():
+            spared = self.exact is not None and self.exact in name
+            dtype = torch.float32 if spared else getattr(torch, self.precision)
+        return torch.empty(tensor.shape, dtype=dtype).copy_(tensor.detach())
 
 
 def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
@@ -125,7 +137,7 @@ def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
 
 # --- safetensors ---------------------------------------------------------------------------------------------------
 
-def _read_safetensors(path: Path, precision: str | None) -> dict[str, Tensor]:
+def _read_safetensors(path: Path, wish: _Wish) -> dict[str, Tensor]:
     """The library checks that every tensor lies inside the file and has the bytes that its shape asks for."""
     from safetensors import safe_open
 
@@ -135,7 +147,7 @@ def _read_safetensors(path: Path, precision: str | None) -> dict[str, Tensor]:
     for batch in _batches(sizes):
         with safe_open(path, framework="pt") as file:
             for name in batch:
-                found[name] = _fresh(file.get_tensor(name), precision)
+                found[name] = wish.fresh(name, file.get_tensor(name))
     if not found:
         raise WeightsError("it holds no tensors")
     return found
@@ -164,19 +176,20 @@ class _Claim:
         return self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True)) + 1
 
 
-def _read_checkpoint(path: Path, precision: str | None) -> dict[str, Tensor]:
+def _read_checkpoint(path: Path, wish: _Wish) -> dict[str, Tensor]:
     zipped = zipfile.is_zipfile(path)
     claims, nested = _claims(*(_open_zip(path) if zipped else _open_legacy(path)))
     if not zipped:
         # No mapping here: PyTorch's own tensors are the copies.
         own = _load(path, nested, mmap=False)
-        return {name: own[name].contiguous() if precision is None else _fresh(own[name], precision) for name in claims}
+        return {name: own[name].contiguous() if wish.precision is None else wish.fresh(name, own[name])
+                for name in claims}
     copies: dict[_Claim, Tensor] = {}
     for batch in _batches({name: claim.n_bytes for name, claim in claims.items()}):
         mapped = _load(path, nested, mmap=True)
         for name in batch:
             if claims[name] not in copies:
-                copies[claims[name]] = _fresh(mapped[name], precision)
+                copies[claims[name]] = wish.fresh(name, mapped[name])
         del mapped
     return {name: copies[claim] for name, claim in claims.items()}
 

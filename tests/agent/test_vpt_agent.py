@@ -234,7 +234,7 @@ def test_provenance() -> None:
 @pytest.mark.parametrize(("arguments", "words"), [
     ({}, "expected a size"), ({"size": "nano"}, "weights file or a random_seed, got neither"),
     ({"size": "nano", "random_seed": 0, "weights": {}}, "got both"), ({"size": "nanno", "random_seed": 0}, "nano"),
-    ({"size": "nano", "random_seed": 0, "precision": "bf16"}, "float32"),
+    ({"size": "nano", "random_seed": 0, "precision": "bf16"}, "bfloat16"),
     ({"size": "nano", "random_seed": 0, "torch_threads": 0}, "from 1 to 256"),
     ({"size": "nano", "random_seed": 0, "device": "gpu"}, "auto, cpu, cuda"),
     ({"size": "nano", "random_seed": 0, "policy_kwargs": {}}, "got both"),

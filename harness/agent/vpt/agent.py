@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,10 @@ from harness.agent.agent import AgentOutput, BatchAgent
 from harness.agent.hooks import HookPoint
 from harness.agent.preprocessing import policy_frame, policy_frames
 from harness.agent.vpt.config import VPTConfig, size_config
-from harness.agent.vpt.policy import VPTOutput, VPTPolicy
+from harness.agent.vpt.policy import VPTOutput, VPTPolicy, expected_shapes
 from harness.agent.vpt.state import VPTState
+from harness.agent.vpt.weights import at_precision, random_weights
+from harness.agent.weights_file import PRECISIONS
 from harness.errors import AgentError
 from harness.world.observation import Observation
 
@@ -73,11 +77,12 @@ class VPTAgent(BatchAgent):
         size: ``nano``, ``1x``, ``2x`` or ``3x``; or give ``policy_kwargs`` and ``pi_head_kwargs`` instead.
         policy_kwargs: As in a released ``.model`` file.
         pi_head_kwargs: As in a released ``.model`` file; holds the temperature.
-        weights: The state dict of the policy; None for random weights.
+        weights: The state dict of the policy, taken over without copying; None for random weights.
         random_seed: Seed of random weights; needed exactly when there are no ``weights``.
         weights_note: What provenance says of ``weights``, such as file name and digest.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: Only ``float32``; TF32 is off on CUDA.
+        precision: ``float32`` (TF32 is off on CUDA), ``bfloat16`` or ``float16``, for weights, activations and memory.
+            Log-probabilities and value are float32 in any case; activations are handed out as float32.
         deterministic: Take the most likely token of each head instead of drawing one.
         torch_threads: CPU threads of the arithmetic; bits depend on it. None: 1 for small policies, else one per core.
             The number is set for the time of each ``act`` and put back after it.
@@ -96,8 +101,8 @@ class VPTAgent(BatchAgent):
             raise AgentError("expected either a weights file or a random_seed, got "
                              + ("neither" if weights is None else "both"),
                              hint="random_seed: 0 asks for untrained weights and says so wherever the agent shows")
-        if precision != "float32":
-            raise AgentError(f'precision: expected "float32", got {precision!r}')
+        if precision not in PRECISIONS:
+            raise AgentError(f"precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
         threads = _default_threads(config) if torch_threads is None else torch_threads
         if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
             raise AgentError(f"torch_threads: expected a whole number from 1 to {MOST_THREADS}, got {torch_threads!r}")
@@ -109,12 +114,14 @@ class VPTAgent(BatchAgent):
         self.deterministic = deterministic
         if weights is None:
             assert random_seed is not None
-            self.policy = VPTPolicy.random(config, random_seed)
+            weights = random_weights(expected_shapes(config), random_seed)
             self._weights: Any = f"random weights (seed {random_seed})"
             self.description = self._weights
         else:
-            self.policy = VPTPolicy.from_config(config, weights)
             self._weights = dict(weights_note or {})
+        self.policy = VPTPolicy.from_config(config, at_precision(weights, precision) if precision != "float32"
+                                            else weights, precision=precision, adopt=True)
+        self.precision = precision
         self.policy.requires_grad_(False)
         self.policy.to(self._device)
         self._size = size
@@ -193,19 +200,39 @@ class VPTAgent(BatchAgent):
         Raises:
             AgentError: for anything but pictures.
         """
-        height, width, _ = self.policy.config.image_shape
-        pictures = torch.from_numpy(policy_frames(frames, height, width))
-        names = self.policy.hook_stack.resolve(hooks)
         memory = self.initial_state() if state is None else state
         rows: list[AgentOutput] = []
-        for chunk in torch.split(pictures, TRACE_CHUNK):
-            out, memory, kept = self._look(chunk[None], memory, names)
-            last = len(rows) + len(chunk) == len(pictures)
-            for i in range(len(chunk)):
-                activations = {name: self._bring(name, x, i) for name, x in kept.items()}
-                end = memory if last and i == len(chunk) - 1 else None
-                rows.append(self._decide(out, i, end, None, activations))
-        return rows, memory
+        for start in range(0, len(frames), TRACE_CHUNK) or (0,):
+            chosen, memory = self.look_ahead(frames[start:start + TRACE_CHUNK], memory, hooks)
+            rows += [choose(None) for choose in chosen]
+        return [*rows[:-1], replace(rows[-1], state=memory)], memory
+
+    def look_ahead(self, frames: npt.NDArray[np.uint8], state: VPTState, hooks: Sequence[str] = ()
+                   ) -> tuple[list[Callable[[np.random.Generator | None], AgentOutput]], VPTState]:
+        """Look at several frames at once, and choose later: one forward pass.
+
+        Args:
+            frames: uint8 [t, 360, 640, 3].
+            state: The memory before the first of them.
+            hooks: As in ``act``.
+
+        Returns:
+            One function per frame, to be called in order with the agent's stream (None takes the most likely tokens),
+            each giving what ``act`` would have given to about 1e-6, with ``state`` None; and the memory after the
+            last.
+
+        Raises:
+            AgentError: for anything but pictures.
+        """
+        height, width, _ = self.policy.config.image_shape
+        pictures = torch.from_numpy(policy_frames(frames, height, width))
+        out, after, kept = self._look(pictures[None], state, self.policy.hook_stack.resolve(hooks))
+
+        def choose(i: int, rng: np.random.Generator | None) -> AgentOutput:
+            activations = {name: self._bring(name, x, i) for name, x in kept.items()}
+            return self._decide(out, i, None, None if self.deterministic else rng, activations)
+
+        return [functools.partial(choose, i) for i in range(len(frames))], after
 
     def _look(self, frames: Tensor, state: VPTState, names: Sequence[str]
               ) -> tuple[dict[str, npt.NDArray[np.float32]], VPTState, dict[str, Tensor]]:
@@ -245,6 +272,8 @@ class VPTAgent(BatchAgent):
         index: dict[str, Any] = {"b": 0, "t": i, "T": keys}
         axes = self.policy.hook_stack.points[name].axes
         part = x[tuple(index.get(axis, slice(None)) for axis in axes)]
+        if part.dtype in (torch.bfloat16, torch.float16):
+            part = part.float()  # exact, and NumPy has no bfloat16
         if part.device.type != "cpu":
             return PendingArray(part)
         array = part.numpy()
@@ -300,7 +329,8 @@ class VPTAgent(BatchAgent):
         Raises:
             AgentError: for arrays that are not a memory of this policy.
         """
-        return VPTState.from_arrays(arrays, self.policy.config, self._device)
+        dtype = next(self.policy.parameters()).dtype
+        return VPTState.from_arrays(arrays, self.policy.config, self._device, dtype)
 
     def provenance(self) -> dict[str, Any]:
         """Class, size, keyword arguments, weights and their digest, device, precision and thread count."""
@@ -313,7 +343,7 @@ class VPTAgent(BatchAgent):
             "weights_digest": self.weights_digest(),
             "device": str(self._device),
             "device_name": None if self._device.type == "cpu" else torch.cuda.get_device_name(self._device),
-            "precision": "float32",
+            "precision": self.precision,
             "torch_threads": self.torch_threads,
             "batch_shape": [1, 1],
         }
@@ -324,7 +354,7 @@ class VPTAgent(BatchAgent):
             digest = hashlib.sha256()
             for name, weight in sorted(self.policy.state_dict().items()):
                 digest.update(f"{name} {list(weight.shape)} {weight.dtype};".encode())
-                digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+                digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
             self._digest = digest.hexdigest()
         return self._digest
 

@@ -79,15 +79,25 @@ class VPTPolicy(nn.Module):
         return cls.from_config(VPTConfig.from_released(policy_kwargs, pi_head_kwargs), state_dict)
 
     @classmethod
-    def from_config(cls, config: VPTConfig | str, state_dict: Mapping[str, Tensor]) -> VPTPolicy:
+    def from_config(cls, config: VPTConfig | str, state_dict: Mapping[str, Tensor], *, precision: str = "float32",
+                    adopt: bool = False) -> VPTPolicy:
         """A policy of a given size (``nano``, ``1x``, ``2x``, ``3x`` or a ``VPTConfig``) with given weights.
+
+        Args:
+            config: The size.
+            state_dict: Name to tensor, of this precision.
+            precision: ``float32``, ``bfloat16`` or ``float16``: of weights, activations and memory. The heads'
+                log-probabilities and the value are float32 in any case.
+            adopt: Take the tensors over instead of copying them.
 
         Raises:
             WeightsError: as in ``from_released``.
         """
         with torch.device("meta"):
             policy = cls(size_config(config) if isinstance(config, str) else config)
-        load_weights(policy, state_dict)
+        if precision != "float32":
+            policy.to(getattr(torch, precision)).value_head.normalizer.float()  # type: ignore[union-attr]
+        load_weights(policy, state_dict, adopt=adopt)
         return policy.eval()
 
     @classmethod
@@ -96,7 +106,7 @@ class VPTPolicy(nn.Module):
         with torch.device("meta"):
             policy = cls(size_config(config) if isinstance(config, str) else config)
         shapes = {name: tuple(weight.shape) for name, weight in policy.state_dict().items()}
-        load_weights(policy, random_weights(shapes, seed))
+        load_weights(policy, random_weights(shapes, seed), adopt=True)
         return policy.eval()
 
     @property
@@ -148,7 +158,7 @@ class VPTPolicy(nn.Module):
     def forward_embedded(self, x: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
         """The rest of ``forward``, from the embeddings [b, t, d] that ``embed`` gave."""
         hooks, net = self.hook_stack, self.net
-        biases = _Visibility(first, self.config.window)
+        biases = _Visibility(first, self.config.window, x.dtype)
         keys, values = [], []
         for i, block in enumerate(net.recurrent_layer.blocks):  # type: ignore[union-attr,arg-type]
             x, k, v = block_forward(block, x, (state.keys[i], state.values[i]), biases.bias(state.masks[i]),
@@ -169,7 +179,7 @@ class VPTPolicy(nn.Module):
             head = getattr(self.pi_head, name).linear_layer
             logits[name] = see(f"unembed.{name}.hook_out", F.linear(latent, head.weight, head.bias))
         temperature = self.config.temperature
-        log_probs = {name: F.log_softmax(_tempered(x, temperature), -1) for name, x in logits.items()}
+        log_probs = {name: F.log_softmax(_tempered(_single(x), temperature), -1) for name, x in logits.items()}
         if self.hook_stack.listeners:
             self._margins(log_probs["buttons"])
         head = self.value_head.linear  # type: ignore[union-attr]
@@ -180,11 +190,11 @@ class VPTPolicy(nn.Module):
         hooks = self.hook_stack
         return hooks.apply(name, x) if name in hooks.listeners else x
 
-    def _margins(self, log_probs: Tensor) -> None:
+    def _margins(self, log_probs: Tensor, prefix: str = "") -> None:
         """Log-odds of each button: log-sum-exp over the combinations with it minus those without it."""
         hooks, table = self.hook_stack, button_table()
         for column, key in enumerate(BUTTON_NAMES):
-            name = f"readout.{key}.hook_margin"
+            name = f"{prefix}readout.{key}.hook_margin"
             if name in hooks.listeners:
                 held = torch.from_numpy(table[:, column] != 0).to(log_probs.device)
                 hooks.apply(name, log_probs[..., held].logsumexp(-1) - log_probs[..., ~held].logsumexp(-1))
@@ -195,10 +205,10 @@ class VPTPolicy(nn.Module):
         debias = n.debiasing_term.clamp(min=1e-5)
         mean = n.running_mean / debias
         variance = (n.running_mean_sq / debias - mean.square()).clamp(min=1e-2)
-        value: Tensor = raw * variance.sqrt() + mean
+        value: Tensor = _single(raw) * variance.sqrt() + mean
         return value
 
-    def _check(self, frames: Tensor, first: Tensor, state: VPTState) -> None:
+    def _check(self, frames: Tensor, first: Tensor, state: VPTState, copies: int = 1) -> None:
         height, width, _ = self.config.image_shape
         if frames.dtype != torch.uint8 or frames.ndim != 5 or tuple(frames.shape[2:]) != (height, width, 3):
             raise AgentError(f"frames: expected uint8 [b, t, {height}, {width}, 3], got "
@@ -209,11 +219,11 @@ class VPTPolicy(nn.Module):
         if first.dtype != torch.bool or first.shape != frames.shape[:2]:
             raise AgentError(f"first: expected bool {list(frames.shape[:2])}, got "
                              f"{str(first.dtype).removeprefix('torch.')} {list(first.shape)}")
-        if len(state.keys) != self.config.blocks or state.keys[0].shape != (
-                frames.shape[0], self.config.window, self.config.hidsize):
-            raise AgentError(f"state: expected {self.config.blocks} blocks of "
-                             f"{[frames.shape[0], self.config.window, self.config.hidsize]}, got {len(state.keys)} of "
-                             f"{list(state.keys[0].shape)}", hint="make it with policy.initial_state(batch_size)")
+        wanted = (copies * frames.shape[0], self.config.window, self.config.hidsize)
+        if len(state.keys) != self.config.blocks or state.keys[0].shape != wanted:
+            raise AgentError(f"state: expected {self.config.blocks} blocks of {list(wanted)}, got {len(state.keys)} of "
+                             f"{list(state.keys[0].shape)}", hint="make it with policy.initial_state(batch_size"
+                                                                  f"{', guided=True' if copies > 1 else ''})")
 
     def hooks(self, fwd_hooks: Iterable[tuple[str, HookFunction]]) -> HookScope:
         """A context in which functions listen at hook points; scopes nest and leave last-in first-out.
@@ -256,17 +266,25 @@ def _tempered(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1.0 else logits / temperature
 
 
+def _single(x: Tensor) -> Tensor:
+    """At least float32: what is exponentiated, or added to a running mean, must not be rounded to 8 bits first."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class _Visibility:
     """Which keys each query of one chunk may see; the same for all blocks that share a memory mask."""
 
-    def __init__(self, first: Tensor, window: int) -> None:
+    def __init__(self, first: Tensor, window: int, dtype: torch.dtype = torch.float32) -> None:
         self._window = window
         self._first = first
+        self._dtype = dtype
+        # float16 ends at 65504, which is enough: e^-65504 is 0 as well.
+        self._masked = max(MASKED, torch.finfo(dtype).min)
         self._biases: dict[int, tuple[Tensor, Tensor]] = {}
         self._afters: dict[int, tuple[Tensor, Tensor]] = {}
 
     def bias(self, mask: Tensor) -> Tensor:
-        """float32 [b, 1, t, T]: 0 where query i may see key j, ``MASKED`` elsewhere.
+        """[b, 1, t, T]: 0 where query i may see key j, ``MASKED`` elsewhere.
 
         Row i sees columns i+1 .. i+window (``window`` frames, itself included), of them those of its own episode.
         """
@@ -289,7 +307,7 @@ class _Visibility:
             old = mask[:, None, :] & (episode == 0)[:, :, None]
             new = episode[:, :, None] == episode[:, None, :]
             hidden = ~(in_window & torch.cat((old, new), 2))[:, None]
-        return torch.zeros(hidden.shape, device=mask.device).masked_fill(hidden, MASKED)
+        return torch.zeros(hidden.shape, device=mask.device, dtype=self._dtype).masked_fill(hidden, self._masked)
 
     def after(self, mask: Tensor) -> Tensor:
         """The memory mask after the chunk: bool [b, window], True for remembered frames of the episode at its end."""

@@ -24,7 +24,7 @@ class VPTState:
     The parts have public names: ``state.{i}.k``, ``.v``, ``.mask``, ``.age`` for block i.
 
     Attributes:
-        keys: Per block float32 [b, window, d], heads not split, oldest frame first.
+        keys: Per block [b, window, d] in the policy's precision, heads not split, oldest frame first.
         values: Like ``keys``.
         masks: Per block bool [b, window]: True where a frame is remembered and may be seen. What lies under a False
             is never read.
@@ -87,13 +87,13 @@ class VPTState:
         return replace(self, keys=tuple(fields["k"]), values=tuple(fields["v"]), masks=tuple(fields["mask"]))
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """``state.{i}.k/v/mask`` as NumPy arrays of their own memory, for a snapshot."""
-        return {name: np.array(self[name].cpu().numpy()) for name in self.names() if not name.endswith(".age")}
+        """``state.{i}.k/v/mask`` as NumPy arrays of their own memory, for a snapshot; half precision as float32."""
+        return {name: np.array(_wide(self[name]).cpu().numpy()) for name in self.names() if not name.endswith(".age")}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], config: VPTConfig,
-                    device: torch.device | str = "cpu") -> VPTState:
-        """Back from ``to_arrays``.
+                    device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> VPTState:
+        """Back from ``to_arrays``, for a policy that computes in ``dtype``.
 
         Raises:
             AgentError: for missing or unknown names, shapes or dtypes that do not fit the policy.
@@ -108,7 +108,14 @@ class VPTState:
         batch = int(np.shape(arrays[wanted[0]])[0]) if np.ndim(arrays[wanted[0]]) else 0
         blank = cls.empty(config, batch, device)
         tensors = {name: torch.from_numpy(np.array(arrays[name])).to(device) for name in wanted}
-        return _share_masks(blank.with_parts(tensors))
+        state = _share_masks(blank.with_parts(tensors))
+        return replace(state, keys=tuple(x.to(dtype) for x in state.keys),
+                       values=tuple(x.to(dtype) for x in state.values))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Half precision as float32, which holds it exactly; NumPy has no bfloat16."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _share_masks(state: VPTState) -> VPTState:

@@ -13,13 +13,30 @@ from torch import Tensor, nn
 
 from harness.errors import WeightsError, nearest_names
 
-__all__ = ["load_weights", "random_weights"]
+__all__ = ["EXACT", "at_precision", "load_weights", "random_weights"]
+
+EXACT = "value_head.normalizer."
+"""What stays float32 in every precision: three running statistics, whose small differences matter."""
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
+def at_precision(weights: Mapping[str, Any], precision: str) -> dict[str, Any]:
+    """Floating-point weights in ``float32``, ``bfloat16`` or ``float16``, but for ``EXACT``; the rest as it is."""
+    dtype = getattr(torch, precision)
+    return {name: weight.to(torch.float32 if EXACT in name else dtype)
+            if isinstance(weight, Tensor) and weight.is_floating_point() else weight
+            for name, weight in weights.items()}
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Any], *, adopt: bool = False) -> None:
     """Put every tensor of ``weights`` in its place; all names, shapes and dtypes must fit.
 
-    The module may be on the meta device. Its parameters become copies that share nothing with ``weights``.
+    The module may be on the meta device.
+
+    Args:
+        module: What the weights are for.
+        weights: Name to tensor.
+        adopt: Make the given tensors themselves the parameters (nobody else may write to them, then), instead of
+            copies that share nothing with ``weights``.
 
     Raises:
         WeightsError: naming each missing and unexpected weight (with the nearest names) and each wrong shape or dtype.
@@ -41,8 +58,9 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
         raise WeightsError("the weights do not fit the model:\n  " + "\n  ".join(shown),
                            hint="use the weights file that belongs to this model size and these keyword arguments")
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
-    copies = {name: weights[name].detach().clone(memory_format=torch.contiguous_format) for name in wanted}
-    module.load_state_dict(copies, strict=True, assign=True)
+    own = {name: weights[name].detach().contiguous() if adopt
+           else weights[name].detach().clone(memory_format=torch.contiguous_format) for name in wanted}
+    module.load_state_dict(own, strict=True, assign=True)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in frozen)
 
