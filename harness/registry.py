@@ -22,6 +22,8 @@ TABLES: dict[str, dict[str, str]] = {
         "random": "harness.agent.scripted:RandomAgent",
         "replay": "harness.agent.scripted:ReplayAgent",
         "chopper": "harness.agent.scripted:ChopperAgent",
+        "rule-teacher": "harness.agent.rule_teacher:RuleTeacher",
+        "recall-teacher": "harness.agent.recall_teacher:RecallTeacher",
     },
     "harness.interventions": {
         "ZeroAblation": "harness.intervention.feature:ZeroAblation",

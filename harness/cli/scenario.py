@@ -13,7 +13,7 @@ from harness.cli.names import BACKEND, SCENARIO, echo_json
 from harness.cli.run import parse_settings
 from harness.errors import HarnessError
 from harness.rollout import spawn_streams
-from harness.scenario.commands import to_commands
+from harness.scenario.commands import event_commands, to_commands
 from harness.scenario.compile import compile_scenario
 from harness.scenario.load import dump_scenario, json_schema, load_scenario, scenario_names
 from harness.world.world import make_world
@@ -65,6 +65,10 @@ def show(name: str, form: str, dialect: str, seed: int, settings: tuple[str, ...
         return
     for line in to_commands(setup, dialect):  # type: ignore[arg-type]
         click.echo(line)
+    for step, lines in event_commands(setup, dialect).items():  # type: ignore[arg-type]
+        click.echo(f"# before the picture of step {step}")
+        for line in lines:
+            click.echo(line)
 
 
 @scenario.command()

@@ -16,7 +16,9 @@ from harness.scenario.catalogue import catalogue
 from harness.scenario.geometry import split_box
 from harness.scenario.setup import EntitySetup, Fill, WorldSetup
 
-__all__ = ["MAX_COMMAND", "MAX_FILL", "Dialect", "episode_commands", "session_commands", "to_commands"]
+__all__ = [
+    "MAX_COMMAND", "MAX_FILL", "Dialect", "episode_commands", "event_commands", "session_commands", "to_commands",
+]
 
 Dialect = Literal["1.16.5", "1.21"]
 _DIALECTS = ("1.16.5", "1.21")
@@ -67,6 +69,14 @@ def episode_commands(setup: WorldSetup, dialect: Dialect = "1.16.5") -> list[str
     lines += _player(setup, dialect)
     lines += [f"time set {setup.time}", f"weather {setup.weather} 1000000"]
     return _finished(lines, dialect)
+
+
+def event_commands(setup: WorldSetup, dialect: Dialect = "1.16.5") -> dict[int, list[str]]:
+    """What has to be said in mid-episode: step to commands, to be run before the picture of that step is taken."""
+    lines: dict[int, list[str]] = {}
+    for event in setup.events:
+        lines.setdefault(event.step, []).extend(_fill(event.fill, dialect))
+    return {step: _finished(commands, dialect) for step, commands in lines.items()}
 
 
 def _finished(lines: list[str], dialect: str) -> list[str]:
@@ -138,7 +148,8 @@ def _extent(setup: WorldSetup) -> tuple[tuple[int, int, int], tuple[int, int, in
     px, _, pz = (math.floor(v) for v in setup.player.position)
     corners = [(px - _REACH + _MARGIN, setup.ground_y, pz - _REACH + _MARGIN),
                (px + _REACH - _MARGIN, setup.ground_y, pz + _REACH - _MARGIN)]
-    corners += [corner for fill in setup.fills for corner in (fill.first, fill.last)]
+    fills = [*setup.fills, *(event.fill for event in setup.events)]
+    corners += [corner for fill in fills for corner in (fill.first, fill.last)]
     for entity in setup.entities:
         x, y, z = (math.floor(v) for v in entity.position)
         corners.append((x, y, z))

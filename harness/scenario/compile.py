@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.errors import ScenarioError
 from harness.scenario.catalogue import catalogue
-from harness.scenario.commands import to_commands
+from harness.scenario.commands import event_commands, to_commands
 from harness.scenario.fields import COMPASS
 from harness.scenario.geometry import cells_to_boxes, line_cells, places, tree_fills
 from harness.scenario.schema import (
@@ -25,9 +25,9 @@ from harness.scenario.schema import (
     Scenario,
     SetBlock,
 )
-from harness.scenario.setup import EntitySetup, Fill, PlayerSetup, Point, WorldSetup
+from harness.scenario.setup import EntitySetup, Fill, PlayerSetup, Point, TimedFill, WorldSetup
 
-__all__ = ["compile_scenario", "to_commands"]
+__all__ = ["compile_scenario", "event_commands", "to_commands"]
 
 _PLACES = 4  # decimals kept of a drawn number, so that a world and a command line mean the same value
 
@@ -68,7 +68,13 @@ class _Builder:
             name=self.scenario.name, seed=self.layout_seed, ground=world.ground, ground_y=world.ground_y,
             biome=world.biome, time=world.time, weather=world.weather, rules={**catalogue().rules, **world.rules},
             difficulty=world.difficulty, fills=fills, entities=entities, player=player,
-            settle_steps=self.scenario.episode.settle_steps)
+            settle_steps=self.scenario.episode.settle_steps, events=tuple(self._events()))
+
+    def _events(self) -> Iterator[TimedFill]:
+        # Events of one step keep the order of the file: sorting is stable.
+        for event in sorted(self.scenario.events, key=lambda event: event.step):
+            for fill in _placed(event):
+                yield TimedFill(event.step, fill)
 
     def _player(self) -> PlayerSetup:
         spec = self.scenario.player
@@ -98,13 +104,8 @@ class _Builder:
     def _blocks(self, step: BlockStep, index: int) -> Iterator[Fill]:
         rng = self._stream(1, index)
         match step:
-            case FillBlocks(fill=block) if block != "none":
-                yield Fill(step.first, step.last, block, step.replace)
-            case SetBlock(set=block) if block != "none":
-                yield Fill(step.at, step.at, block)
-            case LineBlocks(line=block) if block != "none":
-                for first, last in cells_to_boxes(line_cells(step.first, step.last)):
-                    yield Fill(first, last, block)
+            case FillBlocks() | SetBlock() | LineBlocks():
+                yield from _placed(step)
             case PlantTree(tree=species) if species != "none":
                 self.occupied.append((step.at[0] + 0.5, step.at[2] + 0.5))
                 yield from tree_fills(catalogue().trees[species], step.at, step.height, rng)
@@ -157,6 +158,18 @@ class _Builder:
             return setup
         dress = {"villager_type": step.villager.type, "profession": step.villager.profession}
         return EntitySetup(**{**setup.__dict__, **dress})
+
+
+def _placed(step: FillBlocks | SetBlock | LineBlocks) -> Iterator[Fill]:
+    """A step that draws nothing, as fills; none for the block ``none``."""
+    match step:
+        case FillBlocks(fill=block) if block != "none":
+            yield Fill(step.first, step.last, block, step.replace)
+        case SetBlock(set=block) if block != "none":
+            yield Fill(step.at, step.at, block)
+        case LineBlocks(line=block) if block != "none":
+            for first, last in cells_to_boxes(line_cells(step.first, step.last)):
+                yield Fill(first, last, block)
 
 
 def _wrapped(yaw: float) -> float:

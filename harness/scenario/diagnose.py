@@ -43,7 +43,7 @@ def place_of(tree: Node, path: Iterable[str | int], *, key: bool = False) -> Pla
     return place
 
 
-_BRANCH_AT = {"world": 3, "outcomes": 2}
+_BRANCH_AT = {"world": 3, "outcomes": 2, "events": 2}
 
 
 def located(tree: Node, error: ErrorDetails) -> Problem:

@@ -35,7 +35,7 @@ _Dumper.add_representer(str, _text)
 _Dumper.add_representer(list, _flat)
 
 _FIRST = ("fill", "set", "line", "tree", "scatter", "type", "damaged", "killed", "mined", "collected", "looked_at",
-          "moved")
+          "moved", "pressed")
 
 
 def _ordered(value: Any) -> Any:
@@ -52,7 +52,9 @@ def _ordered(value: Any) -> Any:
 def dump_scenario(scenario: Scenario) -> str:
     """The scenario as YAML, values filled in. ``load_scenario`` reads it back as an equal value."""
     data = _escaped(scenario.model_dump(mode="json", by_alias=True, exclude_none=True))
-    for part in ("world", "outcomes"):
+    if not data["events"]:
+        del data["events"]
+    for part in {"world", "outcomes", "events"} & set(data):
         data[part] = _ordered(data[part])
     text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
     return text

@@ -326,7 +326,7 @@ def _merged(base: Node, own: Node, depth: int = 0) -> Node:
     return replace(own, value=entries)
 
 
-_FIRST_KEYS = ("damaged", "killed", "mined", "collected", "looked_at", "moved")
+_FIRST_KEYS = ("damaged", "killed", "mined", "collected", "looked_at", "moved", "pressed")
 
 
 def _first_key(node: Node) -> str | None:

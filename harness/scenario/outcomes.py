@@ -5,17 +5,19 @@ from __future__ import annotations
 import fnmatch
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from harness.errors import ScenarioError, unknown_name
-from harness.scenario.schema import Collected, Damaged, Killed, LookedAtTarget, Mined, Moved, Outcome
+from harness.scenario.schema import Collected, Damaged, Killed, LookedAtTarget, Mined, Moved, Outcome, Pressed
 
 __all__ = ["OutcomeTracker"]
 
 Position = tuple[float, float, float]
 Statistics = Mapping[str, int]
 Events = Sequence[Mapping[str, Any]]
+Keys = tuple[int, Collection[str]]
+"""A step, and the keys held in it."""
 
 
 class _Sight(Protocol):
@@ -40,6 +42,9 @@ class OutcomeTracker:
     def __init__(self, outcomes: Mapping[str, Outcome]) -> None:
         self._outcomes = dict(outcomes)
         self._reset(None)
+        self.counts_keys = any(isinstance(outcome, Pressed) or getattr(outcome, "pressing", None) is not None
+                               for outcome in self._outcomes.values())
+        """Whether ``update`` must be told which keys were held."""
 
     def _reset(self, position: Position | None) -> None:
         self._start = position
@@ -59,7 +64,7 @@ class OutcomeTracker:
             counter.start(statistics)
 
     def update(self, step: int, statistics: Statistics, events: Events, looking_at: Any | None,
-               position: Position) -> None:
+               position: Position, pressed: Collection[str] = ()) -> None:
         """Take in one step.
 
         Args:
@@ -68,9 +73,11 @@ class OutcomeTracker:
             events: What happened in the step: mappings with ``type`` and particulars.
             looking_at: What the crosshair meets (``name``, ``tag``, ``distance``, ``reachable``), or None.
             position: The player's feet (x, y, z), in blocks.
+            pressed: The keys held in the step; needed only where ``counts_keys``.
         """
+        keys = step, pressed
         for name, counter in self._counters.items():
-            count = counter.count(statistics, events, looking_at, position)
+            count = counter.count(statistics, events, looking_at, position, keys)
             self._counts[name] = count
             if self._first[name] is None and count >= self._outcomes[name].at_least:
                 self._first[name] = step
@@ -133,7 +140,8 @@ class _Counter:
     def start(self, statistics: Statistics) -> None:
         self.before = self._total(statistics)
 
-    def count(self, statistics: Statistics, events: Events, looking_at: _Sight | None, position: Position) -> int:
+    def count(self, statistics: Statistics, events: Events, looking_at: _Sight | None, position: Position,
+              keys: Keys) -> int:
         if self._event is not None:
             self.events += sum(self._event(event) for event in events)
         return max(self.events, self._total(statistics) - self.before)
@@ -142,12 +150,13 @@ class _Counter:
 class _StepCounter(_Counter):
     """Counts the steps in which a condition holds."""
 
-    def __init__(self, holds: Callable[[_Sight | None, Position], bool]) -> None:
+    def __init__(self, holds: Callable[[_Sight | None, Position, Keys], bool]) -> None:
         super().__init__(None, "", None)
         self._holds = holds
 
-    def count(self, statistics: Statistics, events: Events, looking_at: _Sight | None, position: Position) -> int:
-        self.events += self._holds(looking_at, position)
+    def count(self, statistics: Statistics, events: Events, looking_at: _Sight | None, position: Position,
+              keys: Keys) -> int:
+        self.events += self._holds(looking_at, position, keys)
         return self.events
 
 
@@ -162,9 +171,13 @@ def _counter(outcome: Outcome, start: Position | None) -> _Counter:
         case Collected():
             return _Counter("pickup", outcome.collected, _on("pickup", "item", outcome.collected))
         case LookedAtTarget():
-            return _StepCounter(lambda sight, _: _sees(outcome, sight))
+            return _StepCounter(lambda sight, _, keys: _sees(outcome, sight) and (
+                outcome.pressing is None or outcome.pressing in keys[1]))
         case Moved():
-            return _StepCounter(lambda _, position: start is not None and math.dist(position, start) >= outcome.moved)
+            return _StepCounter(lambda _, position, __: (
+                start is not None and math.dist(position, start) >= outcome.moved))
+        case Pressed():
+            return _StepCounter(lambda _, __, keys: _holds_down(outcome, *keys))
 
 
 def _fits(name: Any, pattern: str) -> bool:
@@ -182,6 +195,11 @@ def _on(kind: str, key: str, pattern: str) -> Callable[[Mapping[str, Any]], int]
     def count(event: Mapping[str, Any]) -> int:
         return int(event.get("count", 1)) if event.get("type") == kind and _fits(event.get(key), pattern) else 0
     return count
+
+
+def _holds_down(outcome: Pressed, step: int, pressed: Collection[str]) -> bool:
+    return outcome.since <= step and (outcome.until is None or step <= outcome.until) and any(
+        key in pressed for key in outcome.pressed)
 
 
 def _sees(outcome: LookedAtTarget, sight: _Sight | None) -> bool:

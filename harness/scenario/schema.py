@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,6 +21,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -59,10 +61,10 @@ from harness.scenario.fields import (
 )
 
 __all__ = [
-    "AgentChoice", "BlockStep", "Collected", "Damaged", "EntitySpec", "EntityStep",
-    "Episode", "FillBlocks", "HotbarItem", "Jitter", "Killed", "LineBlocks", "LookedAtTarget", "Mined", "Moved",
-    "Mistake", "Outcome", "Parameter", "PlantTree", "PlayerSpec", "ScatterCreatures", "ScatterTrees", "Scenario",
-    "SetBlock", "VillagerDress", "WorldSpec", "mistakes_between_parts",
+    "AgentChoice", "BlockStep", "Collected", "Damaged", "EntitySpec", "EntityStep", "Episode", "Event", "FillBlocks",
+    "FillEvent", "HotbarItem", "Jitter", "Killed", "LineBlocks", "LineEvent", "LookedAtTarget", "Mined", "Mistake",
+    "Moved", "Outcome", "Parameter", "PlantTree", "PlayerSpec", "Pressed", "ScatterCreatures", "ScatterTrees",
+    "Scenario", "SetBlock", "SetEvent", "VillagerDress", "WorldSpec", "mistakes_between_parts",
 ]
 
 class _Model(BaseModel):
@@ -202,6 +204,28 @@ BlockStep = Annotated[
     | Annotated[PlantTree, Tag("<tree>")] | Annotated[ScatterTrees, Tag("<scatter>")],
     _by_key(("fill", FillBlocks), ("set", SetBlock), ("line", LineBlocks), ("tree", PlantTree),
             ("scatter", ScatterTrees))]
+
+
+class _Timed(_Model):
+    step: Annotated[Int, Field(ge=0, le=10_000_000)] = Field(
+        description="It is done before the picture that the agent sees at this step; 0 is the first picture.")
+
+
+class FillEvent(_Timed, FillBlocks):
+    """A box of one block, in mid-episode."""
+
+
+class SetEvent(_Timed, SetBlock):
+    """One block, in mid-episode."""
+
+
+class LineEvent(_Timed, LineBlocks):
+    """A line of blocks, in mid-episode."""
+
+
+Event = Annotated[
+    Annotated[FillEvent, Tag("<fill>")] | Annotated[SetEvent, Tag("<set>")] | Annotated[LineEvent, Tag("<line>")],
+    _by_key(("fill", FillEvent), ("set", SetEvent), ("line", LineEvent))]
 EntityStep = Annotated[
     Annotated[EntitySpec, Tag("<type>")] | Annotated[ScatterCreatures, Tag("<scatter>")],
     _by_key(("type", EntitySpec), ("scatter", ScatterCreatures))]
@@ -268,6 +292,20 @@ class AgentChoice(_Model):
     options: dict[str, Any] = Field(default_factory=dict, description="Arguments for the agent's class.")
 
 
+_KEYS = ("attack", "back", "drop", "forward", "inventory", "jump", "left", "right", "sneak", "sprint", "use")
+
+
+def _key(name: str) -> str:
+    if name not in _KEYS:
+        problem = unknown_name("key", name, _KEYS)
+        complain(problem.message, problem.hint)
+    return name
+
+
+Key = Annotated[str, AfterValidator(_key), WithJsonSchema({"enum": list(_KEYS)})]
+"""A key that outcomes can count."""
+
+
 class _Counted(_Model):
     at_least: Annotated[Int, Field(ge=1)] = Field(default=1, description="How often before the outcome is true.")
 
@@ -302,6 +340,24 @@ class LookedAtTarget(_Counted):
     looked_at: str = Field(description="A tag, a creature, a block, or a glob.")
     within: Annotated[Float, Field(gt=0)] | None = Field(default=None, description="Blocks from the eye, at most.")
     reachable: Bool = Field(default=False, description="true: only where an attack would land.")
+    pressing: Key | None = Field(default=None, description="Count only steps in which this key is held.")
+
+
+class Pressed(_Counted):
+    """Steps in which a key is held, or one of several."""
+
+    pressed: Annotated[tuple[Key, ...], OneOrMany] = Field(description="A key, or a list of keys.")
+    since: Annotated[Int, Field(ge=0)] = Field(default=0, description="The first step that counts.")
+    until: Annotated[Int, Field(ge=0)] | None = Field(default=None, description="The last step that counts.")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Pressed:
+        if not self.pressed:
+            complain("pressed: expected at least one key", f"known: {', '.join(_KEYS)}")
+        if self.until is not None and self.until < self.since:
+            complain(f"no step lies between since: {self.since} and until: {self.until}",
+                     "let until be the later of the two")
+        return self
 
 
 class Moved(_Counted):
@@ -313,9 +369,10 @@ class Moved(_Counted):
 Outcome = Annotated[
     Annotated[Damaged, Tag("<damaged>")] | Annotated[Killed, Tag("<killed>")] | Annotated[Mined, Tag("<mined>")]
     | Annotated[Collected, Tag("<collected>")] | Annotated[LookedAtTarget, Tag("<looked_at>")]
-    | Annotated[Moved, Tag("<moved>")],
+    | Annotated[Moved, Tag("<moved>")] | Annotated[Pressed, Tag("<pressed>")],
     _by_key(("damaged", Damaged), ("killed", Killed), ("mined", Mined), ("collected", Collected),
-            ("looked_at", LookedAtTarget), ("moved", Moved))]
+            ("looked_at", LookedAtTarget), ("moved", Moved), ("pressed", Pressed))]
+
 
 def _parameter(value: Any) -> Any:
     return value if isinstance(value, Mapping | Parameter) else {"default": value}
@@ -376,6 +433,7 @@ class Scenario(_Model):
     world: WorldSpec = WorldSpec()
     player: PlayerSpec = PlayerSpec()
     episode: Episode = Episode()
+    events: tuple[Event, ...] = Field(default=(), description="What changes in mid-episode, whatever the agent does.")
     agent: AgentChoice = AgentChoice()
     hooks: tuple[str, ...] = Field(default=(), description="Globs of hook names to trace.")
     outcomes: dict[Name, Outcome] = Field(default_factory=dict)
@@ -410,6 +468,12 @@ def mistakes_between_parts(data: Mapping[str, Any]) -> Iterator[Mistake]:
     for i, name in enumerate(_sequence(_mapping(data.get("episode")).get("terminate_when"))):
         if isinstance(name, str) and name not in outcomes:
             yield _unknown(("episode", "terminate_when", i), "outcome", name, outcomes)
+    length = _mapping(data.get("episode")).get("max_steps", Episode().max_steps)
+    for i, event in enumerate(_sequence(data.get("events"))):
+        step = _mapping(event).get("step")
+        if type(step) is int and type(length) is int and 0 < length <= step:
+            yield Mistake(("events", i, "step"), f"step {step} never comes: the episode has steps 0 to {length - 1}",
+                          "let it happen earlier, or raise episode.max_steps")
     facing = _mapping(data.get("player")).get("facing")
     if isinstance(facing, str) and facing not in COMPASS:
         placed = {e["tag"] for e in _entities(data) if isinstance(e.get("tag"), str) and "scatter" not in e}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["EntitySetup", "Fill", "PlayerSetup", "WorldSetup"]
+__all__ = ["EntitySetup", "Fill", "PlayerSetup", "TimedFill", "WorldSetup"]
 
 IntPoint = tuple[int, int, int]
 Point = tuple[float, float, float]
@@ -26,6 +26,14 @@ class Fill:
     last: IntPoint
     block: str
     replace: str | None = None
+
+
+@dataclass(frozen=True)
+class TimedFill:
+    """A fill inside an episode: done before the picture that the agent sees at a step is drawn (0 is the first)."""
+
+    step: int
+    fill: Fill
 
 
 @dataclass(frozen=True)
@@ -63,10 +71,11 @@ class PlayerSetup:
 
 @dataclass(frozen=True)
 class WorldSetup:
-    """A world before its first tick.
+    """A world before its first tick, and what happens to it later whatever the player does.
 
     Everything outside the fills is air above ``ground_y`` and ``ground`` up to and including it, without end.
     ``time`` in ticks (0 sunrise, 6000 noon, 18000 midnight). ``rules`` holds Minecraft game rules by name.
+    ``events`` are in the order of their steps.
     """
 
     name: str
@@ -82,3 +91,5 @@ class WorldSetup:
     entities: tuple[EntitySetup, ...] = ()
     player: PlayerSetup = field(default_factory=PlayerSetup)
     settle_steps: int = 0
+    # Not in repr: without events a setup is written, and digested, as it was before there were any.
+    events: tuple[TimedFill, ...] = field(default=(), repr=False)

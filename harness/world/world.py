@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -12,12 +12,12 @@ import numpy as np
 
 from harness.errors import WorldError
 from harness.registry import lookup
-from harness.scenario.compile import compile_scenario
+from harness.scenario.compile import compile_scenario, event_commands
 from harness.scenario.load import load_scenario
 from harness.scenario.outcomes import OutcomeTracker
 from harness.scenario.schema import Scenario
-from harness.scenario.setup import WorldSetup
-from harness.world.action import action_space, check_action
+from harness.scenario.setup import Fill, TimedFill, WorldSetup
+from harness.world.action import BUTTONS, action_space, check_action
 from harness.world.observation import Observation, WorldState, observation_space
 
 __all__ = ["Capabilities", "World", "make_registered", "make_world"]
@@ -86,9 +86,13 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
             raise WorldError(f"reset takes no options, got {sorted(options)}")
         world_seed = seed if seed is not None else int(self.np_random.integers(2**31))
         self.setup = compile_scenario(self.scenario, seed=world_seed)
+        if self.setup.events and not self.capabilities.commands:
+            raise WorldError(f'scenario "{self.scenario.name}" has events, and the {self.capabilities.backend} backend '
+                             "cannot change its world in mid-episode", hint="play it with blockworld")
         self._steps = 0
         self._outcomes = OutcomeTracker(self.scenario.outcomes)
         self._reset(self.setup, world_seed)
+        self._happen(0)
         state = self.world_state()
         self._outcomes.start(state.statistics, state.player.position)
         return {"pov": self._pov()}, self._info(state)
@@ -107,15 +111,37 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
         """
         if self.setup is None:
             raise WorldError("step was called before reset", hint="call world.reset(seed=...) first")
-        self._tick(check_action(action))
-        terminated, truncated, info = self._judge()
+        full = check_action(action)
+        self._tick(full)
+        held = [key for key in BUTTONS if full[key]] if self._outcomes.counts_keys else ()
+        terminated, truncated, info = self._judge(held)
         return {"pov": self._pov()}, 0.0, terminated, truncated, info
 
-    def _judge(self) -> tuple[bool, bool, dict[str, Any]]:
-        """Count the tick just played: terminated, truncated, info."""
+    def _happen(self, step: int) -> None:
+        """Carry out the scenario's events before the picture of a step."""
+        fills = [event.fill for event in self.setup.events if event.step == step] if self.setup else []
+        if fills:
+            self._change(fills)
+
+    def _change(self, fills: Sequence[Fill]) -> None:
+        """Change blocks between two ticks; a backend without commands never comes here."""
+        assert self.setup is not None
+        due = replace(self.setup, events=tuple(TimedFill(0, fill) for fill in fills))
+        for line in event_commands(due)[0]:
+            self.command(line)
+
+    def _judge(self, held: Collection[str]) -> tuple[bool, bool, dict[str, Any]]:
+        """Count the tick just played with these keys, and let the next step's events happen.
+
+        Returns:
+            terminated, truncated, info.
+        """
         state = self._brief()
-        self._outcomes.update(self._steps, state.statistics, state.events, state.looking_at, state.player.position)
+        # What the tick met is counted before the events change the world for the next picture.
+        self._outcomes.update(self._steps, state.statistics, state.events, state.looking_at, state.player.position,
+                              held)
         self._steps += 1
+        self._happen(self._steps)
         died = state.player.health <= 0
         terminated = died or self._outcomes.met(self.scenario.episode.terminate_when)
         truncated = not terminated and self._steps >= self.scenario.episode.max_steps

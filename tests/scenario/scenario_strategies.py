@@ -39,6 +39,12 @@ _BLOCK_STEP = st.one_of(
     mapping({"scatter": st.lists(st.sampled_from(sorted(_KNOWN.trees)), min_size=1, max_size=3), **_SCATTER},
             {"min_distance": st.floats(0, 10), "keep_clear": st.floats(0, 10)}),
 )
+_STEP = {"step": st.integers(0, 40)}
+_EVENT = st.one_of(
+    mapping({"fill": st.just("none") | BLOCKS, "from": CELLS, "to": CELLS, **_STEP}, {"replace": BLOCKS}),
+    mapping({"set": BLOCKS, "at": CELLS, **_STEP}),
+    mapping({"line": BLOCKS, "from": CELLS, "to": CELLS, **_STEP}),
+)
 _ENTITY_STEP = st.one_of(
     mapping({"type": st.sampled_from(sorted(_KNOWN.creatures)), "at": POINTS}, {**_BODY, "jitter": _JITTER}),
     mapping({"scatter": st.lists(st.sampled_from(sorted(_KNOWN.creatures)), min_size=1, max_size=3), **_SCATTER},
@@ -56,6 +62,9 @@ _OUTCOME = st.one_of(
     mapping({"looked_at": st.sampled_from(["pig", "*_leaves"])}, {"within": st.floats(0.5, 9),
      "reachable": st.booleans()}),
     mapping({"moved": st.floats(0.1, 20)}),
+    mapping({"pressed": st.lists(st.sampled_from(["left", "attack"]), min_size=1, max_size=2)},
+            {"since": st.integers(0, 9), "until": st.integers(9, 40)}),
+    mapping({"looked_at": st.just("pig"), "pressing": st.sampled_from(["attack", "use"])}),
 )
 
 
@@ -79,12 +88,12 @@ def scenarios(draw: st.DrawFn) -> Scenario:
                 "selected": st.integers(0, 8),
                 "hotbar": st.dictionaries(st.integers(0, 8), st.sampled_from(sorted(_KNOWN.items)), max_size=3)}),
             "agent": mapping({}, {"name": TEXTS, "options": st.dictionaries(TEXTS, _JSON, max_size=3)}),
-            "hooks": st.lists(TEXTS, max_size=3),
+            "hooks": st.lists(TEXTS, max_size=3), "events": st.lists(_EVENT, max_size=4),
             "interventions": st.dictionaries(NAMES, st.builds(
                 lambda extra, kind: {**extra, "kind": kind},
                  st.dictionaries(TEXTS, _JSON, max_size=3), TEXTS), max_size=2),
             "episode": mapping({}, {
-                "max_steps": st.integers(1, 10**6), "settle_steps": st.integers(0, 200),
+                "max_steps": st.integers(41, 10**6), "settle_steps": st.integers(0, 200),
                 "terminate_when": st.lists(st.sampled_from(sorted(outcomes)), max_size=2) if outcomes
                 else st.just([])}),
         }))

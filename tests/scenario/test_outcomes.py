@@ -37,7 +37,7 @@ def tracker(outcome: str, **statistics: int) -> OutcomeTracker:
 def after(made: OutcomeTracker, *steps: dict[str, Any]) -> tuple[bool, int | None, int]:
     for i, step in enumerate(steps):
         made.update(i, step.get("statistics", {}), step.get("events", ()), step.get("looking_at"), step.get("position",
-            HERE))
+            HERE), step.get("pressed", ()))
     result = made.results()["o"]
     assert set(result) == {"value", "first_step", "count"}
     assert made.met(["o"]) == result["value"] == (result["first_step"] is not None)
@@ -74,6 +74,13 @@ def hit(tag: str | None = "t", entity: str = "cow", type: str = "damage_entity")
     ("{looked_at: t, reachable: true}", [{"looking_at": Sight("cow", "t", reachable=False)}], (False, None, 0)),
     ("{looked_at: t, within: 1.5}", [{"looking_at": Sight("cow", "t", 1.6)}, {"looking_at": Sight("cow", "t", 1.5)}],
      (True, 1, 1)),
+    ("{pressed: left, at_least: 2}", [{"pressed": ["left"]}, {}, {"pressed": ["jump", "left"]}], (True, 2, 2)),
+    ("{pressed: [left, right]}", [{"pressed": ["right", "left"]}, {"pressed": ["right"]}], (True, 0, 2)),
+    ("{pressed: left, since: 1, until: 2}", [{"pressed": ["left"]}] * 5, (True, 1, 2)),
+    ("{pressed: left, until: 0}", [{}, {"pressed": ["left"]}], (False, None, 0)),
+    ("{looked_at: t, pressing: attack}", [
+        {"looking_at": Sight("cow", "t"), "pressed": ["use"]}, {"looking_at": Sight("pig"), "pressed": ["attack"]},
+        {"looking_at": Sight("cow", "t"), "pressed": ["attack"]}], (True, 2, 1)),
     ("{moved: 5}", [{"position": (3.5, 103.9, 0.5)}, {}], (False, None, 0)),
     ("{moved: 5}", [{}, {"position": (3.5, 104.0, 0.5)}, {"position": HERE}], (True, 1, 1)),
 ], ids=lambda x: str(x)[:40])
@@ -130,6 +137,7 @@ _STEP = st.fixed_dictionaries({
     "events": st.lists(st.just(hit()["events"][0]), max_size=2),
     "looking_at": st.none() | st.just(Sight("cow", "t")),
     "position": st.tuples(st.floats(-9, 9), st.just(100.0), st.floats(-9, 9)),
+    "pressed": st.lists(st.sampled_from(["attack", "left"]), max_size=2),
 })
 
 
@@ -138,7 +146,8 @@ def test_saved_and_loaded_counts_as_if_nothing_had_been(before: list[dict[str, A
                                                         after_: list[dict[str, Any]]) -> None:
     outcomes = parse_scenario(
         "world: {entities: [{type: cow, tag: t, at: [0, 100, 0]}]}\noutcomes: {a: {damaged: t, at_least: 2}, "
-        "b: {mined: '*_log', at_least: 3}, c: {killed: cow}, d: {looked_at: t}, e: {moved: 6}}").outcomes
+        "b: {mined: '*_log', at_least: 3}, c: {killed: cow}, d: {looked_at: t}, e: {moved: 6}, "
+        "f: {pressed: left, since: 2}, g: {looked_at: t, pressing: attack}}").outcomes
     one, two = OutcomeTracker(outcomes), OutcomeTracker(outcomes)
     one.start({"mine_block.oak_log": 1}, HERE)
     for i, step in enumerate(before):

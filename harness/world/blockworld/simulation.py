@@ -421,7 +421,9 @@ def _empty_grid(setup: WorldSetup) -> Grid:
     px, _, pz = (math.floor(v) for v in setup.player.position)
     xs, zs = [px - _REACH, px + _REACH], [pz - _REACH, pz + _REACH]
     ys = [setup.ground_y - _DEPTH, setup.ground_y + _HEIGHT]
-    corners = [corner for fill in setup.fills for corner in (fill.first, fill.last)]
+    # What events will build is stored from the start: the grid need not grow in mid-episode.
+    fills = [*setup.fills, *(event.fill for event in setup.events)]
+    corners = [corner for fill in fills for corner in (fill.first, fill.last)]
     corners += [tuple(math.floor(v) for v in entity.position) for entity in setup.entities]  # type: ignore[misc]
     for x, y, z in corners:
         xs += [x - _MARGIN, x + _MARGIN]

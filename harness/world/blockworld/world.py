@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from harness.errors import WorldError
 from harness.scenario.compile import compile_scenario
 from harness.scenario.schema import Scenario
-from harness.scenario.setup import WorldSetup
+from harness.scenario.setup import Fill, WorldSetup
 from harness.world.action import noop_action
 from harness.world.blockworld.commands import run_command
 from harness.world.blockworld.compiling import is_cached
@@ -28,6 +28,7 @@ from harness.world.blockworld.render import Renderer, is_compiled, warm_up
 from harness.world.blockworld.rules import tick
 from harness.world.blockworld.simulation import Simulation, compile_rules, segment_names
 from harness.world.blockworld.snapshot import freeze, read_header, thaw
+from harness.world.blockworld.state import ACTION_KEYS
 from harness.world.observation import WorldState, observation_space
 from harness.world.world import Capabilities, World
 
@@ -108,7 +109,15 @@ class BlockWorld(World):
         """
         self._running().advance(row)
         self._changed()
-        return *self._judge(), self._prepare(picture)
+        held = [key for key in ACTION_KEYS if row[key]] if self._outcomes.counts_keys else ()
+        return *self._judge(held), self._prepare(picture)
+
+    def _change(self, fills: Sequence[Fill]) -> None:
+        simulation = self._running()
+        for fill in fills:
+            simulation.fill(fill)
+        simulation.look()
+        self._changed()
 
     def _pov(self) -> npt.NDArray[np.uint8]:
         picture = np.empty(self._shape, dtype=np.uint8)
@@ -220,7 +229,8 @@ def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _digest(setup: WorldSetup) -> str:
-    return hashlib.sha256(repr(setup).encode()).hexdigest()[:16]
+    events = repr(setup.events) if setup.events else ""
+    return hashlib.sha256((repr(setup) + events).encode()).hexdigest()[:16]
 
 
 @contextmanager
