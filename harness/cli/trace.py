@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from harness.agent.ahead import AheadAgent, chunk_length
 from harness.agent.load import load_agent
 from harness.cli.cast import cast_hooks
 from harness.cli.names import AGENT, echo_json
@@ -20,7 +21,7 @@ from harness.recording.recording import Recording, open_recording
 from harness.recording.schema import FRAMES
 from harness.replay.teacher import TeacherForcing
 from harness.rollout import run_episode
-from harness.world.world import World, make_world
+from harness.world.world import make_world
 
 __all__ = ["trace"]
 
@@ -52,22 +53,24 @@ def trace(video: Path, agent_name: str, hooks: tuple[str, ...], seed: int, steps
     recording = open_recording(video) if video.is_dir() else None
     teacher = None if recording is None else TeacherForcing(recording)
     recorder = Recorder(out, columns=None if teacher is None else teacher.columns)
-    with _world(video, recording) as world, Ticker(quiet=quiet) as ticker:
+    with _world(video, recording, steps) as world, Ticker(quiet=quiet) as ticker:
         agent = load_agent(agent_name, **({} if device is None else {"device": device}))
         traced = cast_hooks(agent, hooks, _USUAL)
+        if hasattr(agent, "look_ahead"):
+            agent = AheadAgent(agent, world.upcoming, chunk_length(agent, traced))
         notice = getattr(world, "notice", None)
         for line in (f"{agent.name}: {agent.description or 'no description'}", notice):
             if line and not quiet:
                 click.echo(line, err=True)
         n_frames = getattr(world, "n_frames", None)
         announce_size(agent, traced, min(steps or _LONGEST, n_frames or 0))
-        result = run_episode(world, agent, seed=seed, max_steps=steps, observers=[ticker, recorder], hooks=traced)
+        result = run_episode(world, agent, seed=seed, observers=[ticker, recorder], hooks=traced)
     if as_json:
         compared = {} if teacher is None else {"teacher": teacher.summary()}
         echo_json({"video": str(video), "agent": agent.name, "agent_description": agent.description,
                    "n_frames": result.n_steps, "notice": notice, "recording": str(recorder.path), **compared})
         return
-    if n_frames is not None and steps is None and result.n_steps < n_frames - 1:
+    if n_frames is not None and result.n_steps < n_frames - 1:
         click.echo(f"note: the file announces about {n_frames} frames, and {result.n_steps} could be read; "
                    "it may have been cut off", err=True)
     click.echo(f"{result.n_steps} frames in {result.seconds:.1f} s, seen by {agent.name} ({agent.description})")
@@ -78,11 +81,12 @@ def trace(video: Path, agent_name: str, hooks: tuple[str, ...], seed: int, steps
         click.echo(f"next:\n  harness replay {recorder.path} --overlay attention --out {recorder.path.name}.mp4")
 
 
-def _world(video: Path, recording: Recording | None) -> World:
-    """The video, or a recording's pictures, as a world."""
+def _world(video: Path, recording: Recording | None, steps: int | None) -> Any:
+    """The video, or a recording's pictures, or the first of them, as a world."""
     if recording is None:
-        return make_world(video_scenario(video, _LONGEST), backend="video", path=video)
-    n = len(recording)
+        return make_world(video_scenario(video, steps or _LONGEST), backend="video", path=video,
+                          pictures=None if steps is None else range(steps))
+    n = min(len(recording), steps or _LONGEST)
     if not n:
         raise RecordingError(f"the recording has no steps to trace: {recording.summary}", where=str(recording.path))
     notes = {"recording": recording.path.name, "played_by": recording.agent_description}

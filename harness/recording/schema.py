@@ -90,8 +90,8 @@ def make_header(episode: Episode, *, fps: float, shard_steps: int, snapshot_ever
         "max_steps": episode.max_steps,
         "world": {"class": type(world).__name__, **asdict(world.capabilities), **plain(_source(world))},
         "agent": {
-            **plain(agent.provenance()), "name": agent.name, "description": agent.description,
-            "privileged": agent.privileged, "torch_threads": agent.torch_threads, "batch_shape": [1, 1],
+            "batch_shape": [1, 1], **plain(agent.provenance()), "name": agent.name, "description": agent.description,
+            "privileged": agent.privileged, "torch_threads": agent.torch_threads,
         },
         "interventions": [plain(intervention.describe()) for intervention in episode.interventions],
         "hooks": {name: {"shape": list(shapes[name][0]), "dtype": shapes[name][1]}

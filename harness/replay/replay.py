@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.agent.agent import Agent, AgentOutput
+from harness.agent.ahead import CHUNK, AheadAgent
 from harness.agent.load import agent_names, load_agent
 from harness.errors import AgentError, RecordingError, WorldError
 from harness.intervention.build import build_intervention
@@ -208,12 +209,14 @@ class _AgentReplay:
     n_equal: int = 0
     largest: float | None = None
     _stopped: bool = False
+    _step: int = 0
     _interventions: list[Intervention] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         header = self.recording.header
         if self.agent is None:
             self.agent = recorded_agent(self.recording)
+        self.agent = self._looking_ahead(self.agent)
         self._compare_agents(header["agent"])
         self._interventions = [build_intervention(spec, where=str(self.recording.path / "header.json"))
                                for spec in header["interventions"]]
@@ -225,6 +228,15 @@ class _AgentReplay:
         stored = self.recording.activations
         self._vectors = {name.removeprefix("log_probs."): stored[name] for name in stored
                          if name.startswith("log_probs.")}
+
+    def _looking_ahead(self, agent: Agent) -> Agent:
+        """The agent, seeing as many pictures at once as it did then: bits depend on it."""
+        header = self.recording.header
+        shape = header["agent"].get("batch_shape")
+        chunk = shape[1] if isinstance(shape, list) and len(shape) == 2 else 1
+        if chunk not in range(2, CHUNK + 1) or header["interventions"] or not hasattr(agent, "look_ahead"):
+            return agent
+        return AheadAgent(agent, lambda n: list(self.recording.pov[self._step:self._step + n]), chunk)
 
     def _compare_agents(self, then: Mapping[str, Any]) -> None:
         assert self.agent is not None
@@ -244,6 +256,7 @@ class _AgentReplay:
             self.notes.append(f"the agent reads the world's state, so it could be compared up to step {step} only")
             self._stopped = True
             return
+        self._step = step
         difference = self._compare(step, stage.state() if stage and self.agent.privileged else None)
         if difference:
             self.found = Divergence(step, *difference)

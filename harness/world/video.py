@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,11 @@ class VideoWorld(World):
                              hint="use harness trace VIDEO, or make_world(..., backend='video', path=...)")
         self.path = Path(path)
         self._frames: Iterator[Frame] = iter(())
+        self._queue: deque[Frame] = deque()
         self.size, self.n_frames, rate = _probe(self.path)
         self._chosen, self._pointers, self._notes = pictures, dict(pointers or {}), dict(notes or {})
         if pictures is not None:
-            self.n_frames = len(pictures)
+            self.n_frames = len(pictures) if self.n_frames is None else min(len(pictures), self.n_frames)
         self.metadata = {**self.metadata, "render_fps": rate}
 
     @property
@@ -123,12 +125,19 @@ class VideoWorld(World):
         return {"file": self.path.name, "sha256": file_digest(self.path), "width": self.size[0],
                 "height": self.size[1], "resized": self.notice is not None, **self._notes}
 
+    def upcoming(self, n: int) -> list[Frame]:
+        """The picture of now and those that follow, at most ``n`` together; looking ahead changes nothing."""
+        while len(self._queue) < n - 1 and (frame := next(self._frames, None)) is not None:
+            self._queue.append(frame)
+        return [self._now, *itertools.islice(self._queue, n - 1)]
+
     def close(self) -> None:
         """Let go of the file."""
         close = getattr(self._frames, "close", None)
         if close is not None:
             close()
         self._frames = iter(())
+        self._queue.clear()
 
     def step(self, action: Mapping[str, Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Go on to the next picture; truncated when there is none."""
@@ -143,7 +152,7 @@ class VideoWorld(World):
 
     def _tick(self, action: dict[str, Any]) -> None:
         self._tick_number += 1
-        following = next(self._frames, None)
+        following = self._queue.popleft() if self._queue else next(self._frames, None)
         self._over = following is None
         if following is not None:
             self._now = following

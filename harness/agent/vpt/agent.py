@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,8 @@ class VPTAgent(BatchAgent):
         WeightsError: for weights that do not fit.
     """
 
+    policy_class: ClassVar[type[VPTPolicy]] = VPTPolicy
+
     def __init__(self, *, size: str | None = None, policy_kwargs: Mapping[str, Any] | None = None,
                  pi_head_kwargs: Mapping[str, Any] | None = None, weights: Mapping[str, Tensor] | None = None,
                  random_seed: int | None = None, weights_note: Mapping[str, Any] | None = None, device: str = "auto",
@@ -114,12 +116,12 @@ class VPTAgent(BatchAgent):
         self.deterministic = deterministic
         if weights is None:
             assert random_seed is not None
-            weights = random_weights(expected_shapes(config), random_seed)
+            weights = random_weights(expected_shapes(config, self.policy_class), random_seed)
             self._weights: Any = f"random weights (seed {random_seed})"
             self.description = self._weights
         else:
             self._weights = dict(weights_note or {})
-        self.policy = VPTPolicy.from_config(config, at_precision(weights, precision) if precision != "float32"
+        self.policy = self.policy_class.from_config(config, at_precision(weights, precision) if precision != "float32"
                                             else weights, precision=precision, adopt=True)
         self.precision = precision
         self.policy.requires_grad_(False)
@@ -177,7 +179,7 @@ class VPTAgent(BatchAgent):
                 frames[row, 0] = policy_frame(observation["pov"], height, width)
         new = torch.tensor(first, dtype=torch.bool, device=self._device)[:, None]
         with torch.inference_mode(), self._settings():
-            out, after = self.policy(torch.from_numpy(frames).to(self._device), new, state)
+            out, after = self._forward(torch.from_numpy(frames).to(self._device), new, state)
             rows = {name: getattr(out, name)[:, 0].cpu().numpy() for name in ("buttons", "camera", "value")}
         return [None if observation is None else self._decide(rows, row, None, None if self.deterministic else rng, {})
                 for row, (observation, rng) in enumerate(zip(observations, rngs, strict=True))], after
@@ -234,6 +236,11 @@ class VPTAgent(BatchAgent):
 
         return [functools.partial(choose, i) for i in range(len(frames))], after
 
+    def _forward(self, frames: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+        """One pass of the policy over uint8 [b, t, H, W, 3]; what a subclass tells its policy besides, it adds here."""
+        out, after = self.policy(frames, first, state)
+        return out, after
+
     def _look(self, frames: Tensor, state: VPTState, names: Sequence[str]
               ) -> tuple[dict[str, npt.NDArray[np.float32]], VPTState, dict[str, Tensor]]:
         """Forward over uint8 [1, t, H, W, 3]; the outputs come back as arrays without the batch axis."""
@@ -246,9 +253,9 @@ class VPTAgent(BatchAgent):
         with torch.inference_mode(), self._settings():
             if names:
                 with self.policy.hooks([(name, keep) for name in names]):
-                    out, after = self.policy(frames.to(self._device), first, state)
+                    out, after = self._forward(frames.to(self._device), first, state)
             else:
-                out, after = self.policy(frames.to(self._device), first, state)
+                out, after = self._forward(frames.to(self._device), first, state)
             return _to_arrays(out), after, {name: kept[name] for name in names}
 
     def _decide(self, out: Mapping[str, npt.NDArray[np.float32]], i: int, state: VPTState | None,
@@ -270,7 +277,7 @@ class VPTAgent(BatchAgent):
         """Frame i of an activation, as if looked at alone, as an array (or one that is on its way)."""
         keys = slice(i, i + self.policy.config.window + 1)
         index: dict[str, Any] = {"b": 0, "t": i, "T": keys}
-        axes = self.policy.hook_stack.points[name].axes
+        axes = self.policy.hook_stack.point(name).axes
         part = x[tuple(index.get(axis, slice(None)) for axis in axes)]
         if part.dtype in (torch.bfloat16, torch.float16):
             part = part.float()  # exact, and NumPy has no bfloat16
