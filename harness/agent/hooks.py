@@ -198,19 +198,27 @@ class HookStack:
         """
         point = self.points[name]
         for fn in self.listeners.get(name, ()):
-            new = fn(value, point)
-            if new is None or new is value:
-                continue
-            if point.derived:
-                raise HookError(f"{name} is a read-out: nothing depends on it, so replacing it changes nothing",
-                                hint="replace the activation that it is computed from")
-            if not isinstance(new, torch.Tensor):
-                raise HookError(f"the function at {name} returned {type(new).__name__}, expected a tensor or None")
-            if new.shape != value.shape or new.dtype != value.dtype or new.device != value.device:
-                raise HookError(f"the function at {name} returned {new.dtype} {tuple(new.shape)} on {new.device}, "
-                                f"expected {value.dtype} {tuple(value.shape)} on {value.device}")
-            value = new
+            value = self.checked(point, value, fn(value, point))
         return value
+
+    @staticmethod
+    def checked(point: HookPoint, value: torch.Tensor, new: torch.Tensor | None) -> torch.Tensor:
+        """What a function put in place of ``value``; ``value`` itself when it put nothing.
+
+        Raises:
+            HookError: as in ``apply``.
+        """
+        if new is None or new is value:
+            return value
+        if point.derived:
+            raise HookError(f"{point.name} is a read-out: nothing depends on it, so replacing it changes nothing",
+                            hint="replace the activation that it is computed from")
+        if not isinstance(new, torch.Tensor):
+            raise HookError(f"the function at {point.name} returned {type(new).__name__}, expected a tensor or None")
+        if new.shape != value.shape or new.dtype != value.dtype or new.device != value.device:
+            raise HookError(f"the function at {point.name} returned {new.dtype} {tuple(new.shape)} on {new.device}, "
+                            f"expected {value.dtype} {tuple(value.shape)} on {value.device}")
+        return new
 
 
 class _NotCached(HookError, KeyError):
