@@ -319,8 +319,8 @@ class _Visibility:
         return self._afters[id(mask)][1]
 
 
-def expected_shapes(config: VPTConfig | str) -> dict[str, tuple[int, ...]]:
+def expected_shapes(config: VPTConfig | str, policy_class: type[VPTPolicy] = VPTPolicy) -> dict[str, tuple[int, ...]]:
     """Every weight's name and shape for a size, without allocating any."""
     with torch.device("meta"):
-        policy = VPTPolicy(size_config(config) if isinstance(config, str) else config)
+        policy = policy_class(size_config(config) if isinstance(config, str) else config)
     return {name: tuple(weight.shape) for name, weight in policy.state_dict().items()}
