@@ -331,7 +331,8 @@ def test_a_preview_is_the_first_picture_of_a_run(scenario: str, fake_agent: str,
 
 
 def test_agent_and_plugin_commands(fake_agent: str) -> None:
-    assert "vpt-nano" in call("agent", "list").stdout and "noop" in json.loads(call("agent", "list", "--json").stdout)
+    assert "vpt-nano" in call("agent", "list").stdout and "vpt-foundation-1x" in call("agent", "list").stdout
+    assert {"noop", "steve-1"} <= {row["name"] for row in json.loads(call("agent", "list", "--json").stdout)}
     shown = call("agent", "show", fake_agent).stdout
     assert "random weights (seed 0)" in shown and "blocks.0.attn.hook_pattern" in shown and "1.0 KB" in shown
     assert json.loads(call("agent", "show", "noop", "--json").stdout)["hooks"] == {}

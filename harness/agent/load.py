@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,23 +15,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.agent.agent import Agent
+from harness.agent.fetch import checked_digest
 from harness.agent.model_file import read_model_file
-from harness.agent.weights_file import read_weights_file
-from harness.errors import AgentError, WeightsError, unknown_name
-from harness.registry import data_dir, lookup
+from harness.agent.published import (
+    PublishedAgent,
+    PublishedSource,
+    agent_folder,
+    not_here,
+    present_source,
+    published_agent,
+    published_names,
+)
+from harness.agent.released import convert
+from harness.agent.weights_file import PRECISIONS, read_weights_file
+from harness.errors import AgentError, HarnessError, WeightsError, unknown_name
+from harness.registry import data_dir, load_object, lookup
 from harness.scenario.source import Node, Place, Source, SourceProblem, read_tree
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "AgentDefinition", "agent_names", "load_agent", "read_agent_definition", "read_model_file", "read_weights_file",
-    "widened",
+    "AgentDefinition", "agent_names", "describe_agent", "known_names", "load_agent", "model_card",
+    "read_agent_definition", "read_config_file", "read_model_file", "read_weights_file", "widened",
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _KEYS = ("kind", "description", "arguments", "weights", "licence", "training")
 _WEIGHTS_KEYS = ("file", "sha256")
+_EXACT = "value_head.normalizer."
+"""Weights that stay float32 in every precision."""
+_LARGEST_CONFIG = 1 << 20
+_CONFIG = "harness.agent.vpt.config:VPTConfig"
+_POLICIES = {"vpt": "harness.agent.vpt.policy:VPTPolicy", "steve": "harness.agent.steve.policy:StevePolicy"}
+_COMPANIONS = {"steve": {"prior": "harness.agent.steve.prior:Prior", "MineCLIP": "harness.agent.mineclip:MineCLIP"}}
+"""Kind -> the models that come with its policy."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +106,19 @@ def agent_names() -> list[str]:
     return sorted(path.stem for path in data_dir("agents").glob("*.yaml"))
 
 
+def known_names() -> list[str]:
+    """Every name ``load_agent`` knows: the bundled agents, then those that others have published."""
+    return [*agent_names(), *published_names()]
+
+
+def model_card(name_or_path: str | Path) -> str | None:
+    """The Markdown beside an agent file that says what it was taught and what it does not know; None without one."""
+    path = data_dir("agents") / f"{name_or_path}.yaml" if str(name_or_path) in published_names() else \
+        _find(name_or_path)
+    card = path.with_suffix(".md")
+    return card.read_text(encoding="utf-8") if card.is_file() else None
+
+
 def read_agent_definition(name_or_path: str | Path) -> AgentDefinition:
     """Read an agent file: a bundled name, or a path that ends in ``.yaml``.
 
@@ -138,7 +170,7 @@ def _find(name_or_path: str | Path) -> Path:
         return path
     path = data_dir("agents") / f"{text}.yaml"
     if not _NAME.fullmatch(text) or not path.is_file():
-        raise unknown_name("agent", text, agent_names(), error=AgentError)
+        raise unknown_name("agent", text, known_names(), error=AgentError)
     return path
 
 
@@ -162,25 +194,55 @@ def _weights_of(row: Any, path: Path, where: str | None) -> tuple[Path | None, s
     return target, digest
 
 
-def load_agent(name_or_path: str | Path, *, device: str = "auto", **overrides: Any) -> Agent:
+def load_agent(name_or_path: str | Path, *, device: str = "auto", precision: str | None = None,
+               **overrides: Any) -> Agent:
     """Build an agent.
 
     Args:
-        name_or_path: A bundled name such as ``vpt-nano``, or the path of an agent file (``.yaml``).
+        name_or_path: A bundled name such as ``vpt-nano``, a published one such as ``vpt-foundation-1x`` (its files
+            must have been fetched), or the path of an agent file (``.yaml``).
         device: ``auto``, ``cpu`` or ``cuda``; scripted agents compute nothing and take ``auto`` or ``cpu``.
+        precision: ``float32``, ``bfloat16`` or ``float16``; None for the agent's own, which is float32 as a rule.
         overrides: Keyword arguments of its class, instead of or beside those in the file.
 
     Raises:
         AgentError: for an unknown name, key or keyword, or a device that is not there.
         WeightsError: for weights that are missing, have another digest or do not fit.
     """
+    if precision is not None:
+        overrides["precision"] = precision
+    if str(name_or_path) in published_names():
+        return _load_published(published_agent(str(name_or_path)), device, overrides)
     definition = read_agent_definition(name_or_path)
     cls = lookup("harness.agents", definition.kind, where=str(definition.path), error=AgentError)
+    arguments = _arguments(cls, definition, device, overrides)
+    if definition.weights is not None:
+        if "weights" not in _keywords(cls):
+            raise AgentError(f"agents of kind {definition.kind} have no weights", where=str(definition.path))
+        digest = _check_digest(definition.weights, definition.sha256)
+        arguments["weights"] = _policy_weights(definition.weights, definition.kind, arguments)
+        arguments["weights_note"] = {"file": definition.weights.name, "sha256": digest, "licence": definition.licence}
+    agent = _built(cls, arguments, definition)
+    own = agent.description if arguments.get("random_seed") is not None else ""
+    agent.name = definition.name
+    agent.description = _honest(definition.headline, own)
+    return agent
+
+
+def _keywords(cls: Any) -> list[str]:
+    return [name for name, parameter in inspect.signature(cls).parameters.items()
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
+
+
+def _arguments(cls: Any, definition: AgentDefinition, device: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What the class is called with, but for its weights."""
     arguments: dict[str, Any] = {**definition.arguments, **overrides}
-    known = [name for name, parameter in inspect.signature(cls).parameters.items()
-             if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
+    known = _keywords(cls)
     reserved = {"device", "weights", "weights_note"}
     for key in arguments:
+        if key == "precision" and key not in known:
+            raise AgentError(f'agent "{definition.name}" has no network, so it has no precision',
+                             hint="leave the precision out")
         if key not in known or key in reserved:
             raise unknown_name(f"argument of agent kind {definition.kind}:", key, set(known) - reserved,
                                where=str(definition.path) if key in definition.arguments else None, error=AgentError)
@@ -189,17 +251,119 @@ def load_agent(name_or_path: str | Path, *, device: str = "auto", **overrides: A
     elif device not in ("auto", "cpu"):
         raise AgentError(f'agent "{definition.name}" has no network, so it cannot run on {device!r}',
                          hint="leave the device out")
-    if definition.weights is not None:
-        if "weights" not in known:
-            raise AgentError(f"agents of kind {definition.kind} have no weights", where=str(definition.path))
-        digest = _check_digest(definition.weights, definition.sha256)
-        arguments["weights"] = widened(read_weights_file(definition.weights))
-        arguments["weights_note"] = {"file": definition.weights.name, "sha256": digest, "licence": definition.licence}
-    agent = _built(cls, arguments, definition)
-    own = agent.description if arguments.get("random_seed") is not None else ""
-    agent.name = definition.name
-    agent.description = _honest(definition.headline, own)
-    return agent
+    return arguments
+
+
+def _policy_weights(path: Path, kind: str, arguments: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """A policy's weights in the precision it is to compute in, under our names where the file is a published one."""
+    precision = arguments.get("precision", "float32")
+    weights = read_weights_file(path, precision if precision in PRECISIONS else "float32", exact=_EXACT)
+    # Files of our own have our names already; what does not is told apart by the policy, with the nearest names.
+    published = any(name.startswith(("policy.", "module.", "prior.", "mineclip.")) for name in weights)
+    return convert(weights, kind) if published and kind in _POLICIES else weights
+
+
+def _load_published(agent: PublishedAgent, device: str, overrides: Mapping[str, Any]) -> Agent:
+    source = present_source(agent)
+    if source is None:
+        raise not_here(agent)
+    cls = lookup("harness.agents", agent.kind, error=AgentError)
+    folder = agent_folder(agent)
+    definition = AgentDefinition(agent.name, folder, agent.kind, agent.trained_for, {"size": agent.size},
+                                 licence=agent.licence)
+    arguments = _arguments(cls, definition, device, overrides)
+    digests = {file.file: checked_digest(folder / file.file, file) for file in source.files
+               if (folder / file.file).is_file()}
+    _check_model_file(agent, source)
+    files = {file.role: folder / file.file for file in source.files if file.needed}
+    weights = read_weights_file(files["weights"], arguments.get("precision", "float32"), exact=_EXACT)
+    try:
+        arguments["weights"] = convert(weights, agent.kind)
+        if agent.kind == "steve":
+            for role in ("prior", "mineclip"):
+                arguments[role] = convert(read_weights_file(files[role]) if role in files else weights, role)
+    except WeightsError as problem:
+        problem.where = problem.where or str(folder)
+        raise
+    del weights
+    arguments["weights_note"] = {"published": agent.name, "source": source.name, "sha256": digests,
+                                 "licence": agent.licence}
+    built = _built(cls, arguments, definition)
+    built.name, built.description = agent.name, agent.trained_for
+    return built
+
+
+def _check_model_file(agent: PublishedAgent, source: PublishedSource) -> None:
+    """Hold the file of keyword arguments, where there is one, against the size that the table states."""
+    for file in source.files:
+        path = agent_folder(agent) / file.file
+        if file.needed or not path.is_file():
+            continue
+        policy, head = read_model_file(path) if file.role == "model" else read_config_file(path)
+        try:
+            said = load_object(_CONFIG).from_released(policy, head)
+        except HarnessError as problem:
+            raise WeightsError(f"{file.file} describes another policy: {problem.message}", where=str(path),
+                               hint=f"take {file.file} away to load the weights as size {agent.size}") from problem
+        expected = load_object("harness.agent.vpt.config:size_config")(agent.size)
+        if said != expected:
+            differing = [f"{key} {said.policy_kwargs()[key]!r}, expected {value!r}"
+                         for key, value in expected.policy_kwargs().items() if said.policy_kwargs()[key] != value]
+            if said.temperature != expected.temperature:
+                differing.append(f"temperature {said.temperature}, expected {expected.temperature}")
+            raise WeightsError(f"{file.file} is not that of {agent.name} (size {agent.size}): {'; '.join(differing)}",
+                               where=str(path), hint="was it exchanged with another size's?")
+
+
+def read_config_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keyword arguments from the ``config.json`` of MineStudio's layout, as ``read_model_file`` gives them.
+
+    Raises:
+        WeightsError: for a file that cannot be read or does not hold them.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes")
+        table = json.loads(path.read_text(encoding="utf-8"))
+        policy, temperature = table["policy_kwargs"], table["temperature"]
+        if not isinstance(policy, dict) or isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
+            raise TypeError("policy_kwargs and temperature are expected")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise WeightsError(f"{path.name} is not the config.json of a published policy: {_one_line(problem)}",
+                           where=str(path), hint="expected policy_kwargs and temperature") from problem
+    return policy, {"temperature": float(temperature)}
+
+
+def describe_agent(name_or_path: str | Path) -> dict[str, Any]:
+    """Parts, sizes, memory and hook points of a VPT or STEVE-1 agent, without loading or allocating its weights.
+
+    Returns:
+        As ``harness.agent.vpt.describe.describe_policy``; empty for agents of other kinds.
+
+    Raises:
+        AgentError: for an unknown name or a wrong file.
+    """
+    if str(name_or_path) in published_names():
+        row = published_agent(str(name_or_path))
+        kind, arguments = row.kind, {"size": row.size}
+    else:
+        definition = read_agent_definition(name_or_path)
+        kind, arguments = definition.kind, dict(definition.arguments)
+    if kind not in _POLICIES:
+        return {}
+    config = arguments.get("size") or load_object(_CONFIG).from_released(
+        arguments.get("policy_kwargs") or {}, arguments.get("pi_head_kwargs") or {})
+    facts: dict[str, Any] = load_object("harness.agent.vpt.describe:describe_policy")(
+        config, load_object(_POLICIES[kind]))
+    if kind in _COMPANIONS:
+        classes = {name: load_object(path) for name, path in _COMPANIONS[kind].items()}
+        counts = load_object("harness.agent.vpt.describe:count_parameters")(classes)
+        total = facts["parameters"]["total"] + sum(counts.values())
+        facts["parameters"] = {**facts["parameters"], **counts, "total": total}
+        facts["bytes"] = {precision: size * total for precision, size in (("float32", 4), ("bfloat16", 2),
+                                                                          ("float16", 2))}
+    return facts
 
 
 def _built(cls: Any, arguments: Mapping[str, Any], definition: AgentDefinition) -> Agent:

@@ -25,7 +25,7 @@ _COMMANDS = {
     "batch": ("harness.cli.batch:batch", "Play a suite of trials: scenarios, agents and seeds."),
     "export": ("harness.cli.export:export", "Write a recording in another format."),
     "scenario": ("harness.cli.scenario:scenario", "List, show, check and preview scenarios."),
-    "agent": ("harness.cli.agent:agent", "List and show agents."),
+    "agent": ("harness.cli.agent:agent", "List, show and fetch agents."),
     "plugins": ("harness.cli.plugins:plugins", "List what is registered."),
 }
 

@@ -32,7 +32,8 @@ def _pointing(source: str, *keys: str | int) -> Iterator[None]:
         raise
 
 
-def cast_agent(source: str, scenario: Scenario, name: str | None, device: str | None) -> Agent:
+def cast_agent(source: str, scenario: Scenario, name: str | None, device: str | None,
+               precision: str | None = None) -> Agent:
     """The agent asked for, else the scenario's own; the scenario's options go to its own agent alone.
 
     Args:
@@ -40,8 +41,9 @@ def cast_agent(source: str, scenario: Scenario, name: str | None, device: str | 
         scenario: What it holds.
         name: An agent, None for the scenario's.
         device: For ``load_agent``; None leaves it to the agent.
+        precision: The same.
     """
-    keywords = {} if device is None else {"device": device}
+    keywords = {key: value for key, value in (("device", device), ("precision", precision)) if value is not None}
     if name is not None and name != scenario.agent.name:
         return load_agent(name, **keywords)
     with _pointing(source, "agent", "name"):

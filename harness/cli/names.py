@@ -9,12 +9,13 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from harness.agent.load import agent_names
+from harness.agent.load import known_names
+from harness.agent.published import published_names
 from harness.batch.suite import suite_names
 from harness.registry import names
 from harness.scenario.load import scenario_names
 
-__all__ = ["AGENT", "BACKEND", "SCENARIO", "SUITE", "bytes_in_words", "echo_json"]
+__all__ = ["AGENT", "BACKEND", "PUBLISHED", "SCENARIO", "SUITE", "bytes_in_words", "echo_json"]
 
 
 class _Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
@@ -28,7 +29,8 @@ class _Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer clic
 
 
 SCENARIO = _Name("scenario", scenario_names, files=True)
-AGENT = _Name("agent", agent_names, files=True)
+AGENT = _Name("agent", known_names, files=True)
+PUBLISHED = _Name("agent", published_names, files=False)
 SUITE = _Name("suite", suite_names, files=True)
 BACKEND = _Name("backend", lambda: [n for n in names("harness.worlds") if n != "video"], files=False)
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from harness.agent.agent import Agent
-from harness.agent.load import agent_names
+from harness.agent.load import known_names
 from harness.cli.cast import cast_agent, cast_hooks, cast_interventions
 from harness.cli.names import AGENT, BACKEND, SCENARIO, bytes_in_words, echo_json
 from harness.cli.outcomes import print_outcomes
@@ -39,6 +39,8 @@ _LARGE = 2_000_000_000
 @click.option("--no-hooks", is_flag=True, help="Trace nothing.")
 @click.option("--intervene", multiple=True, metavar="NAME", help="Run an intervention the scenario names.")
 @click.option("--device", default=None, help="Where the agent computes: auto, cpu or cuda.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default=None,
+              help="What it computes in; else float32. docs/agents.md says how far the others are off.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("recordings"), show_default=True,
               help="The folder that the recording's folder goes into.")
 @click.option("--no-record", is_flag=True, help="Write nothing to disk.")
@@ -46,10 +48,10 @@ _LARGE = 2_000_000_000
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed: int, steps: int | None,
         settings: tuple[str, ...], hooks: tuple[str, ...], no_hooks: bool, intervene: tuple[str, ...],
-        device: str | None, out: Path, no_record: bool, quiet: bool, as_json: bool) -> None:
+        device: str | None, precision: str | None, out: Path, no_record: bool, quiet: bool, as_json: bool) -> None:
     """Let an agent play SCENARIO (a name or a YAML file), and record it."""
     chosen = load_scenario(scenario, parameters=parse_settings(settings))
-    agent = cast_agent(scenario, chosen, agent_name, device)
+    agent = cast_agent(scenario, chosen, agent_name, device, precision)
     traced = cast_hooks(agent, hooks, () if no_hooks else chosen.hooks, scenario)
     interventions = cast_interventions(scenario, chosen, agent, intervene)
     quiet = quiet or as_json
@@ -77,7 +79,7 @@ def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed
         echo_json(_as_json(chosen, agent, interventions, played, paths))
     else:
         print_outcomes(chosen, agent, played)
-        _what_next(paths, traced, "" if agent.name in agent_names() else f" --agent {agent_name or chosen.agent.name}")
+        _what_next(paths, traced, "" if agent.name in known_names() else f" --agent {agent_name or chosen.agent.name}")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

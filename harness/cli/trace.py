@@ -37,12 +37,14 @@ _LONGEST = 10_000_000
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the agent's choices.")
 @click.option("--steps", type=click.IntRange(1), help="Only so many frames.")
 @click.option("--device", default=None, help="Where the agent computes: auto, cpu or cuda.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default=None,
+              help="What it computes in; else float32. docs/agents.md says how far the others are off.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("recordings"), show_default=True,
               help="The folder that the recording's folder goes into.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def trace(video: Path, agent_name: str, hooks: tuple[str, ...], seed: int, steps: int | None, device: str | None,
-          out: Path, quiet: bool, as_json: bool) -> None:
+          precision: str | None, out: Path, quiet: bool, as_json: bool) -> None:
     """Show VIDEO, or the pictures of RECORDING, to an agent and record its activations: one row per picture.
 
     The actions in the new recording are what the agent would do; nothing is played. Over a recording, such as one
@@ -54,7 +56,7 @@ def trace(video: Path, agent_name: str, hooks: tuple[str, ...], seed: int, steps
     teacher = None if recording is None else TeacherForcing(recording)
     recorder = Recorder(out, columns=None if teacher is None else teacher.columns)
     with _world(video, recording, steps) as world, Ticker(quiet=quiet) as ticker:
-        agent = load_agent(agent_name, **({} if device is None else {"device": device}))
+        agent = load_agent(agent_name, precision=precision, **({} if device is None else {"device": device}))
         traced = cast_hooks(agent, hooks, _USUAL)
         if hasattr(agent, "look_ahead"):
             agent = AheadAgent(agent, world.upcoming, chunk_length(agent, traced))

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.agent.agent import Agent, AgentOutput
 from harness.agent.ahead import CHUNK, AheadAgent
-from harness.agent.load import agent_names, load_agent
+from harness.agent.load import known_names, load_agent
 from harness.errors import AgentError, RecordingError, WorldError
 from harness.intervention.build import build_intervention
 from harness.intervention.intervention import Intervention
@@ -135,11 +135,13 @@ def recorded_agent(recording: Recording, name: str | None = None, device: str | 
         except WorldError as problem:
             raise RecordingError(f"a step's action is none: {problem}", where=where) from problem
     # A header is a stranger's text: it may name a bundled agent, and no file.
-    if name is None and str(agent.get("name")) not in agent_names():
+    if name is None and str(agent.get("name")) not in known_names():
         raise AgentError(f'the recording was made with the agent "{agent.get("name")}", which is not a bundled one',
                          hint="if it is an agent file of yours, name it with --agent FILE.yaml")
     options = dict(chosen.get("options") or {}) if name is None and chosen.get("name") == agent.get("name") else {}
     device = device or agent.get("device")
+    if name is None and agent.get("precision", "float32") != "float32":
+        options["precision"] = agent["precision"]
     return load_agent(name or str(agent.get("name")), **options, **({"device": device} if device else {}))
 
 
