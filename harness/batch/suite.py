@@ -443,17 +443,16 @@ class _Reader:
         return name
 
     def steps(self, row: _Row, scenario: Scenario | None) -> int | None:
-        if scenario is None:
-            return None
-        longest = scenario.episode.max_steps
+        longest = None if scenario is None else scenario.episode.max_steps
         value = row.get("steps")
         if value is None:
             return longest
-        if isinstance(value.plain, bool) or not isinstance(value.plain, int) or not 1 <= value.plain <= longest:
-            self.complain(f"steps: expected a whole number from 1 to {longest}, the scenario's max_steps "
-                          f"(got {value.plain!r})", value.node.place)
+        n = value.plain
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= (n if longest is None else longest):
+            most = "upwards" if longest is None else f"to {longest}, the scenario's max_steps"
+            self.complain(f"steps: expected a whole number from 1 {most} (got {n!r})", value.node.place)
             return None
-        return value.plain
+        return n
 
     def seeds(self, row: _Row) -> range | None:
         value = self.needed(row, "seeds")
