@@ -19,11 +19,11 @@ from harness.errors import WeightsError
 
 __all__ = ["Named", "Record", "walk_pickle"]
 
-MOST_OPCODES = 2_000_000
+MOST_OPCODES = 500_000
 """A state dict of 800 tensors takes about 30,000."""
 MOST_NUMBER_KEYS = 1000
 """Strings are hashed with a secret; numbers can be chosen to collide."""
-MOST_VALUES = 4_000_000
+MOST_VALUES = 300_000
 """Counted as they unfold: an element that is referred to twice counts twice."""
 DEEPEST = 64
 LONGEST_NUMBER = 128

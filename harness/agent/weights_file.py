@@ -182,7 +182,7 @@ def _read_checkpoint(path: Path, wish: _Wish) -> dict[str, Tensor]:
     if not zipped:
         # No mapping here: PyTorch's own tensors are the copies.
         own = _load(path, nested, mmap=False)
-        return {name: own[name].contiguous() if wish.precision is None else wish.fresh(name, own[name])
+        return {name: own[name].detach().contiguous() if wish.precision is None else wish.fresh(name, own[name])
                 for name in claims}
     copies: dict[_Claim, Tensor] = {}
     for batch in _batches({name: claim.n_bytes for name, claim in claims.items()}):
@@ -306,15 +306,19 @@ def _kind(value: Any) -> str:
 def _claim(name: str, record: Record, storages: Mapping[str, int]) -> _Claim:
     while record.name == _PARAMETER and record.arguments and isinstance(record.arguments[0], Record):
         record = record.arguments[0]
+    if record.name != _REBUILD:
+        raise WeightsError(f"{name}: expected a tensor, got a {record.name[:80]}")
     try:
         storage, offset, shape, stride = record.arguments[:4]
         key, item_size, count = _storage(storage)
         claim = _Claim(key, offset, tuple(shape), tuple(stride), item_size)
-        fits = record.name == _REBUILD and all(type(n) is int and n >= 0 for n in (offset, count, *shape, *stride))
+        numbers = (offset, count, *claim.shape, *claim.stride)
+        fits = len(claim.shape) == len(claim.stride) and all(type(n) is int and n >= 0 for n in numbers)
     except (ValueError, TypeError, IndexError) as problem:
-        raise WeightsError(f"{name}: expected a tensor, got something else") from problem
-    if not fits or len(claim.shape) != len(claim.stride):
-        raise WeightsError(f"{name}: expected a tensor, got {record.name[:80]}")
+        raise WeightsError(f"{name}: expected a tensor, and its description is not one") from problem
+    if not fits:
+        raise WeightsError(f"{name}: expected a tensor, got shape {str(list(shape))[:80]} and strides "
+                           f"{str(list(stride))[:80]}")
     if key not in storages:
         raise WeightsError(f"{name}: its numbers are not in the file")
     if count * item_size > storages[key] or claim.reach() > count or math.prod(claim.shape) > count:
