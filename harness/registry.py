@@ -18,6 +18,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "harness.agents": {
         "vpt": "harness.agent.vpt.agent:VPTAgent",
+        "steve": "harness.agent.steve.agent:SteveAgent",
         "noop": "harness.agent.scripted:NoopAgent",
         "random": "harness.agent.scripted:RandomAgent",
         "replay": "harness.agent.scripted:ReplayAgent",

@@ -71,8 +71,11 @@ class AheadAgent(Agent):
         """
         if state.n_done == len(state.choices):
             frames = tuple(self._upcoming(self._chunk))
-            choices, after = self._agent.look_ahead(np.stack(frames), state.after, hooks)
-            state = _Ahead(state.after, frames, tuple(choices), after)
+            # An agent may have something to draw once an episode; looking ahead comes without the stream.
+            begin = getattr(self._agent, "begin", None)
+            before = state.after if begin is None else begin(state.after, rng)
+            choices, after = self._agent.look_ahead(np.stack(frames), before, hooks)
+            state = _Ahead(before, frames, tuple(choices), after)
         if not np.array_equal(state.frames[state.n_done], observation["pov"]):
             raise AgentError("the agent looked ahead, and another picture came than was announced")
         output: AgentOutput = state.choices[state.n_done](rng)
@@ -112,4 +115,5 @@ class AheadAgent(Agent):
 
     def provenance(self) -> dict[str, Any]:
         """The agent's, with the shape of its forward pass."""
-        return {**self._agent.provenance(), "batch_shape": [1, self._chunk]}
+        said = self._agent.provenance()
+        return {**said, "batch_shape": [said.get("batch_shape", [1])[0], self._chunk]}

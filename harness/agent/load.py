@@ -5,6 +5,7 @@ Heavy libraries come late: a scripted agent is loaded without PyTorch.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -26,7 +27,7 @@ from harness.agent.published import (
     published_agent,
     published_names,
 )
-from harness.agent.released import convert
+from harness.agent.released import belongs, convert
 from harness.agent.weights_file import PRECISIONS, read_weights_file
 from harness.errors import AgentError, HarnessError, WeightsError, unknown_name
 from harness.registry import data_dir, load_object, lookup
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentDefinition", "agent_names", "describe_agent", "known_names", "load_agent", "model_card",
-    "read_agent_definition", "read_config_file", "read_model_file", "read_weights_file", "widened",
+    "read_agent_definition", "read_config_file", "read_model_file", "read_weights_file", "takes", "widened",
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -48,6 +49,12 @@ _EXACT = "value_head.normalizer."
 _LARGEST_CONFIG = 1 << 20
 _CONFIG = "harness.agent.vpt.config:VPTConfig"
 _POLICIES = {"vpt": "harness.agent.vpt.policy:VPTPolicy", "steve": "harness.agent.steve.policy:StevePolicy"}
+_GOALLESS = "is not told what to do: it takes no prompt and no goal", "an agent that is: steve-1"
+_NOT_TAKEN = {
+    "precision": ("has no network, so it has no precision", "leave the precision out"),
+    "prompt": _GOALLESS, "goal": _GOALLESS, "goal_frame": _GOALLESS, "cond_scale": _GOALLESS,
+}
+"""Argument that some kinds have -> what to say of the others, and what to do."""
 _COMPANIONS = {"steve": {"prior": "harness.agent.steve.prior:Prior", "MineCLIP": "harness.agent.mineclip:MineCLIP"}}
 """Kind -> the models that come with its policy."""
 
@@ -220,13 +227,26 @@ def load_agent(name_or_path: str | Path, *, device: str = "auto", precision: str
         if "weights" not in _keywords(cls):
             raise AgentError(f"agents of kind {definition.kind} have no weights", where=str(definition.path))
         digest = _check_digest(definition.weights, definition.sha256)
-        arguments["weights"] = _policy_weights(definition.weights, definition.kind, arguments)
+        precision = arguments.get("precision", "float32")
+        arguments["weights"] = _part_of(definition.weights, definition.kind, precision) \
+            if definition.kind in _POLICIES else read_weights_file(definition.weights)
         arguments["weights_note"] = {"file": definition.weights.name, "sha256": digest, "licence": definition.licence}
     agent = _built(cls, arguments, definition)
     own = agent.description if arguments.get("random_seed") is not None else ""
     agent.name = definition.name
     agent.description = _honest(definition.headline, own)
     return agent
+
+
+def takes(name_or_path: str | Path, keyword: str) -> bool:
+    """Whether an agent has an argument such as ``prompt``.
+
+    Raises:
+        AgentError: for an unknown agent.
+    """
+    published = str(name_or_path) in published_names()
+    kind = published_agent(str(name_or_path)).kind if published else read_agent_definition(name_or_path).kind
+    return keyword in _keywords(lookup("harness.agents", kind, error=AgentError))
 
 
 def _keywords(cls: Any) -> list[str]:
@@ -240,9 +260,8 @@ def _arguments(cls: Any, definition: AgentDefinition, device: str, overrides: Ma
     known = _keywords(cls)
     reserved = {"device", "weights", "weights_note"}
     for key in arguments:
-        if key == "precision" and key not in known:
-            raise AgentError(f'agent "{definition.name}" has no network, so it has no precision',
-                             hint="leave the precision out")
+        if key not in known and key in _NOT_TAKEN:
+            raise AgentError(f'agent "{definition.name}" {_NOT_TAKEN[key][0]}', hint=_NOT_TAKEN[key][1])
         if key not in known or key in reserved:
             raise unknown_name(f"argument of agent kind {definition.kind}:", key, set(known) - reserved,
                                where=str(definition.path) if key in definition.arguments else None, error=AgentError)
@@ -252,15 +271,6 @@ def _arguments(cls: Any, definition: AgentDefinition, device: str, overrides: Ma
         raise AgentError(f'agent "{definition.name}" has no network, so it cannot run on {device!r}',
                          hint="leave the device out")
     return arguments
-
-
-def _policy_weights(path: Path, kind: str, arguments: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """A policy's weights in the precision it is to compute in, under our names where the file is a published one."""
-    precision = arguments.get("precision", "float32")
-    weights = read_weights_file(path, precision if precision in PRECISIONS else "float32", exact=_EXACT)
-    # Files of our own have our names already; what does not is told apart by the policy, with the nearest names.
-    published = any(name.startswith(("policy.", "module.", "prior.", "mineclip.")) for name in weights)
-    return convert(weights, kind) if published and kind in _POLICIES else weights
 
 
 def _load_published(agent: PublishedAgent, device: str, overrides: Mapping[str, Any]) -> Agent:
@@ -276,21 +286,27 @@ def _load_published(agent: PublishedAgent, device: str, overrides: Mapping[str, 
                if (folder / file.file).is_file()}
     _check_model_file(agent, source)
     files = {file.role: folder / file.file for file in source.files if file.needed}
-    weights = read_weights_file(files["weights"], arguments.get("precision", "float32"), exact=_EXACT)
-    try:
-        arguments["weights"] = convert(weights, agent.kind)
-        if agent.kind == "steve":
-            for role in ("prior", "mineclip"):
-                arguments[role] = convert(read_weights_file(files[role]) if role in files else weights, role)
-    except WeightsError as problem:
-        problem.where = problem.where or str(folder)
-        raise
-    del weights
+    arguments["weights"] = _part_of(files["weights"], agent.kind, arguments.get("precision", "float32"))
+    if agent.kind == "steve":
+        # They are read when a goal asks for them; MineCLIP is larger than all the rest.
+        for role in ("prior", "mineclip"):
+            arguments[role] = functools.partial(_part_of, files.get(role, files["weights"]), role, "float32")
     arguments["weights_note"] = {"published": agent.name, "source": source.name, "sha256": digests,
                                  "licence": agent.licence}
     built = _built(cls, arguments, definition)
     built.name, built.description = agent.name, agent.trained_for
     return built
+
+
+def _part_of(path: Path, kind: str, precision: str) -> dict[str, torch.Tensor]:
+    """One model's weights under our names, from a file that may hold others too."""
+    precision = precision if precision in PRECISIONS else "float32"  # the agent itself refuses what is neither
+    tensors = read_weights_file(path, precision, exact=_EXACT, wanted=lambda name: belongs(name, kind))
+    try:
+        return convert(tensors, kind)
+    except WeightsError as problem:
+        problem.where = problem.where or str(path)
+        raise
 
 
 def _check_model_file(agent: PublishedAgent, source: PublishedSource) -> None:

@@ -6,8 +6,9 @@ are looked up, and what does not exist is reported with its place in the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -33,7 +34,7 @@ def _pointing(source: str, *keys: str | int) -> Iterator[None]:
 
 
 def cast_agent(source: str, scenario: Scenario, name: str | None, device: str | None,
-               precision: str | None = None) -> Agent:
+               precision: str | None = None, told: Mapping[str, Any] | None = None) -> Agent:
     """The agent asked for, else the scenario's own; the scenario's options go to its own agent alone.
 
     Args:
@@ -42,12 +43,18 @@ def cast_agent(source: str, scenario: Scenario, name: str | None, device: str | 
         name: An agent, None for the scenario's.
         device: For ``load_agent``; None leaves it to the agent.
         precision: The same.
+        told: From ``goal_options``.
     """
-    keywords = {key: value for key, value in (("device", device), ("precision", precision)) if value is not None}
+    keywords: dict[str, Any] = {**(told or {}), "device": device, "precision": precision}
+    keywords = {key: value for key, value in keywords.items() if value is not None}
     if name is not None and name != scenario.agent.name:
         return load_agent(name, **keywords)
     with _pointing(source, "agent", "name"):
-        return load_agent(scenario.agent.name, **{**scenario.agent.options, **keywords})
+        options = dict(scenario.agent.options)
+        if {"prompt", "goal"} & keywords.keys():  # what it is told here takes the place of what the scenario tells it
+            for key in ("prompt", "goal", "goal_frame"):
+                options.pop(key, None)
+        return load_agent(scenario.agent.name, **{**options, **keywords})
 
 
 def cast_hooks(agent: Agent, asked: Sequence[str], usual: Sequence[str], source: str | None = None) -> list[str]:

@@ -11,6 +11,7 @@ import click
 from harness.agent.agent import Agent
 from harness.agent.load import known_names
 from harness.cli.cast import cast_agent, cast_hooks, cast_interventions
+from harness.cli.goal import goal_options
 from harness.cli.names import AGENT, BACKEND, SCENARIO, bytes_in_words, echo_json
 from harness.cli.outcomes import print_outcomes
 from harness.cli.progress import Ticker
@@ -38,6 +39,7 @@ _LARGE = 2_000_000_000
 @click.option("--hooks", multiple=True, metavar="GLOB", help="Trace these hooks instead of the scenario's.")
 @click.option("--no-hooks", is_flag=True, help="Trace nothing.")
 @click.option("--intervene", multiple=True, metavar="NAME", help="Run an intervention the scenario names.")
+@goal_options
 @click.option("--device", default=None, help="Where the agent computes: auto, cpu or cuda.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default=None,
               help="What it computes in; else float32. docs/agents.md says how far the others are off.")
@@ -48,10 +50,11 @@ _LARGE = 2_000_000_000
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed: int, steps: int | None,
         settings: tuple[str, ...], hooks: tuple[str, ...], no_hooks: bool, intervene: tuple[str, ...],
-        device: str | None, precision: str | None, out: Path, no_record: bool, quiet: bool, as_json: bool) -> None:
+        device: str | None, precision: str | None, told: Mapping[str, Any], out: Path, no_record: bool, quiet: bool,
+        as_json: bool) -> None:
     """Let an agent play SCENARIO (a name or a YAML file), and record it."""
     chosen = load_scenario(scenario, parameters=parse_settings(settings))
-    agent = cast_agent(scenario, chosen, agent_name, device, precision)
+    agent = cast_agent(scenario, chosen, agent_name, device, precision, told)
     traced = cast_hooks(agent, hooks, () if no_hooks else chosen.hooks, scenario)
     interventions = cast_interventions(scenario, chosen, agent, intervene)
     quiet = quiet or as_json

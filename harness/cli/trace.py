@@ -11,6 +11,7 @@ import click
 from harness.agent.ahead import AheadAgent, chunk_length
 from harness.agent.load import load_agent
 from harness.cli.cast import cast_hooks
+from harness.cli.goal import goal_options
 from harness.cli.names import AGENT, echo_json
 from harness.cli.progress import Ticker
 from harness.cli.run import announce_size
@@ -36,6 +37,7 @@ _LONGEST = 10_000_000
               help="Trace these hooks; else attention and the residual stream.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the agent's choices.")
 @click.option("--steps", type=click.IntRange(1), help="Only so many frames.")
+@goal_options
 @click.option("--device", default=None, help="Where the agent computes: auto, cpu or cuda.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default=None,
               help="What it computes in; else float32. docs/agents.md says how far the others are off.")
@@ -44,7 +46,7 @@ _LONGEST = 10_000_000
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def trace(video: Path, agent_name: str, hooks: tuple[str, ...], seed: int, steps: int | None, device: str | None,
-          precision: str | None, out: Path, quiet: bool, as_json: bool) -> None:
+          precision: str | None, told: Mapping[str, Any], out: Path, quiet: bool, as_json: bool) -> None:
     """Show VIDEO, or the pictures of RECORDING, to an agent and record its activations: one row per picture.
 
     The actions in the new recording are what the agent would do; nothing is played. Over a recording, such as one
@@ -56,7 +58,7 @@ def trace(video: Path, agent_name: str, hooks: tuple[str, ...], seed: int, steps
     teacher = None if recording is None else TeacherForcing(recording)
     recorder = Recorder(out, columns=None if teacher is None else teacher.columns)
     with _world(video, recording, steps) as world, Ticker(quiet=quiet) as ticker:
-        agent = load_agent(agent_name, precision=precision, **({} if device is None else {"device": device}))
+        agent = load_agent(agent_name, precision=precision, **told, **({} if device is None else {"device": device}))
         traced = cast_hooks(agent, hooks, _USUAL)
         if hasattr(agent, "look_ahead"):
             agent = AheadAgent(agent, world.upcoming, chunk_length(agent, traced))

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.agent.agent import Agent, AgentOutput
 from harness.agent.ahead import CHUNK, AheadAgent
-from harness.agent.load import known_names, load_agent
+from harness.agent.load import known_names, load_agent, takes
 from harness.errors import AgentError, RecordingError, WorldError
 from harness.intervention.build import build_intervention
 from harness.intervention.intervention import Intervention
@@ -142,7 +142,19 @@ def recorded_agent(recording: Recording, name: str | None = None, device: str | 
     device = device or agent.get("device")
     if name is None and agent.get("precision", "float32") != "float32":
         options["precision"] = agent["precision"]
+    told = _told(agent)
+    if told and (name is None or takes(name, "prompt")):
+        options |= told
     return load_agent(name or str(agent.get("name")), **options, **({"device": device} if device else {}))
+
+
+def _told(agent: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recording's agent was told to do. A goal is there as numbers: a stranger's header opens no file."""
+    options = agent.get("options")
+    if not isinstance(options, dict):
+        return {}
+    kinds = {"prompt": str, "goal": list, "cond_scale": float | str, "deterministic_prior": bool}
+    return {key: options[key] for key, kind in kinds.items() if isinstance(options.get(key), kind)}
 
 
 def _recorded_world(recording: Recording, stack: contextlib.ExitStack, notes: list[str]) -> World | None:

@@ -59,19 +59,21 @@ class MineCLIP(nn.Module):
         self.hook_stack = HookStack(hook_points(self.config), {})
 
     @classmethod
-    def from_released(cls, state_dict: Mapping[str, Tensor], config: MineCLIPConfig | str = "released") -> MineCLIP:
+    def from_released(cls, state_dict: Mapping[str, Tensor], config: MineCLIPConfig | str = "released", *,
+                      adopt: bool = False) -> MineCLIP:
         """A model with given weights; nothing may be missing, foreign or misshapen.
 
         Args:
             state_dict: The 334 tensors of the released file, its towers under their ``clip_model.`` names.
             config: Another size.
+            adopt: Take the tensors over instead of copying them.
 
         Raises:
             WeightsError: for a missing or unexpected weight, a wrong shape or dtype, each by name.
         """
         with torch.device("meta"):
             model = cls(mineclip_size(config) if isinstance(config, str) else config)
-        load_weights(model, state_dict)
+        load_weights(model, state_dict, adopt=adopt)
         return model.eval()
 
     @classmethod
