@@ -12,7 +12,7 @@ from harness.errors import WeightsError, nearest_names, unknown_name
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["CANONICAL", "KINDS", "convert", "spell_out"]
+__all__ = ["CANONICAL", "KINDS", "belongs", "convert", "spell_out"]
 
 _BLOCK = ("{attn.in_proj_weight,attn.in_proj_bias,attn.out_proj.weight,attn.out_proj.bias,ln_1.weight,ln_1.bias,"
           "mlp.c_fc.weight,mlp.c_fc.bias,mlp.c_proj.weight,mlp.c_proj.bias,ln_2.weight,ln_2.bias}")
@@ -107,6 +107,14 @@ def convert(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
         raise WeightsError(f"these are not the weights of a {kind} model:\n  " + "\n  ".join(shown),
                            hint="use the weights file that belongs to this model")
     return found
+
+
+def belongs(name: str, kind: str) -> bool:
+    """False for a name in a file that is known to be another model's; ``convert`` would leave it out."""
+    try:
+        return _renamed(name, _ROWS[kind]) is not None
+    except KeyError:
+        return True
 
 
 def _renamed(name: str, rows: Iterable[tuple[str, str | None]]) -> str | None:

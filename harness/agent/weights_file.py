@@ -15,7 +15,7 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,8 +47,8 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _HINT = "expected safetensors, or a state dict of tensors saved by torch.save"
 
 
-def read_weights_file(path: str | Path, precision: str | None = None, *, exact: str | None = None
-                      ) -> dict[str, Tensor]:
+def read_weights_file(path: str | Path, precision: str | None = None, *, exact: str | None = None,
+                      wanted: Callable[[str], bool] | None = None) -> dict[str, Tensor]:
     """Tensors by name, as the file names them; no code in the file is ever run.
 
     Args:
@@ -57,6 +57,7 @@ def read_weights_file(path: str | Path, precision: str | None = None, *, exact: 
         precision: Turn floating-point tensors into this while reading (``float32``, ``bfloat16``, ``float16``); None
             leaves them as they are.
         exact: With a ``precision``: what has this in its name becomes float32 all the same.
+        wanted: Says of a name whether to read it; None reads all. What is not read is checked as well.
 
     Returns:
         Tensors of their own memory; names that are tied in the file give the same tensor.
@@ -65,7 +66,7 @@ def read_weights_file(path: str | Path, precision: str | None = None, *, exact: 
         WeightsError: for a missing, damaged or foreign file, one that would have to run code, and one that claims
             more than it holds.
     """
-    path, wish = _file(Path(path)), _Wish(precision, exact)
+    path, wish = _file(Path(path)), _Wish(precision, exact, wanted or (lambda name: True))
     try:
         if _is_safetensors(path):
             return _read_safetensors(path, wish)
@@ -109,6 +110,7 @@ class _Wish:
 
     precision: str | None
     exact: str | None
+    wanted: Callable[[str], bool]
 
     def fresh(self, name: str, tensor: Tensor) -> Tensor:
         """A contiguous copy with memory of its own."""
@@ -142,14 +144,15 @@ def _read_safetensors(path: Path, wish: _Wish) -> dict[str, Tensor]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        sizes = {name: math.prod(file.get_slice(name).get_shape()) * 4 for name in file.keys()}  # noqa: SIM118
+        sizes = {name: math.prod(file.get_slice(name).get_shape()) * 4 for name in file.keys()  # noqa: SIM118
+                 if wish.wanted(name)}
     found: dict[str, Tensor] = {}
     for batch in _batches(sizes):
         with safe_open(path, framework="pt") as file:
             for name in batch:
                 found[name] = wish.fresh(name, file.get_tensor(name))
     if not found:
-        raise WeightsError("it holds no tensors")
+        raise WeightsError("it holds no tensors that are asked for")
     return found
 
 
@@ -179,6 +182,7 @@ class _Claim:
 def _read_checkpoint(path: Path, wish: _Wish) -> dict[str, Tensor]:
     zipped = zipfile.is_zipfile(path)
     claims, nested = _claims(*(_open_zip(path) if zipped else _open_legacy(path)))
+    claims = {name: claim for name, claim in claims.items() if wish.wanted(name)}
     if not zipped:
         # No mapping here: PyTorch's own tensors are the copies.
         own = _load(path, nested, mmap=False)
