@@ -20,7 +20,7 @@ from harness.scenario.schema import EntitySpec, FillBlocks, LineBlocks, Scenario
 from harness.world.observation import Event, LookedAt, WorldState
 from harness.world.world import World
 
-__all__ = ["APPROACHED", "CONDITIONS", "RATES", "Measured", "Meter", "Target", "find_target"]
+__all__ = ["APPROACHED", "CONDITIONS", "HELD", "RATES", "Measured", "Meter", "Target", "find_target"]
 
 APPROACHED = 3.0
 """Blocks, level, from the middle of the player to the middle of the target."""

@@ -19,7 +19,8 @@ TEXT = SUITE.replace("AGENTS", "noop, random")
 def test_every_combination_is_a_cell() -> None:
     suite = parse_suite(TEXT)
     assert (suite.name, suite.axes, len(suite.cells), suite.n_trials) == ("tiny", ("target", "agent"), 4, 20)
-    assert [cell.title for cell in suite.cells] == ["villager, noop", "villager, random", "trunk, noop", "trunk, random"]
+    titles = [cell.title for cell in suite.cells]
+    assert titles == ["villager, noop", "villager, random", "trunk, noop", "trunk, random"]
     villager, _, trunk, _ = suite.cells
     assert villager.scenario.parameters["distance"].default == 3 == trunk.scenario.parameters["distance"].default
     assert (villager.steps, trunk.steps) == (8, 5)
