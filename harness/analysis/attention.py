@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.result import Result, result_provenance
-from harness.errors import RecordingError
+from harness.errors import RecordingError, unknown_name
 from harness.recording.recording import Recording
 
 __all__ = ["AttentionMaps", "attention_maps"]
 
 Float = npt.NDArray[np.float32]
-_PATTERN = re.compile(r"blocks\.(\d+)\.attn\.hook_pattern")
+_PATTERN = re.compile(r"(?:(\w+)\.)?blocks\.(\d+)\.attn\.hook_pattern")
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,12 @@ class AttentionMaps(Result):
         weights: float32 [t, layer, head, age]; age 0 is the current picture, 1 the one before, up to the window
             (0 to 127 for VPT). Each row sums to 1.
         layers: The layer numbers along the second axis.
+        row: Whose attention it is where an agent computes each step twice (``cond`` or ``uncond``); else None.
     """
 
     weights: Float
     layers: tuple[int, ...]
+    row: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -61,22 +63,31 @@ class AttentionMaps(Result):
         return [(int(age) + 1, float(past[age])) for age in ages]
 
 
-def attention_maps(recording: Recording, layer: int | None = None) -> AttentionMaps:
+def attention_maps(recording: Recording, layer: int | None = None, row: str | None = None) -> AttentionMaps:
     """Attention of a recording by frame age, from its ``blocks.*.attn.hook_pattern``.
 
     Args:
         recording: One whose run traced attention patterns [h, T], oldest first, the current picture last.
         layer: Only this layer; None for all that were traced.
+        row: Of a guided agent, ``cond`` or ``uncond``; None for ``cond``, or for the only one that was traced.
 
     Raises:
         RecordingError: when there are no steps, no pattern was traced, or not that layer's.
     """
     if not len(recording):
         raise RecordingError(f"the recording has no steps: {recording.summary}", where=str(recording.path))
-    traced = {int(match[1]): name for name in recording.activations if (match := _PATTERN.fullmatch(name))}
-    if not traced:
+    by_row: dict[str | None, dict[int, str]] = {}
+    for name in recording.activations:
+        if match := _PATTERN.fullmatch(name):
+            by_row.setdefault(match[1], {})[int(match[2])] = name
+    if not by_row:
         raise RecordingError("the recording holds no attention patterns", where=str(recording.path),
                              hint='run it again with --hooks "blocks.*.attn.hook_pattern"')
+    row = next(iter(by_row)) if row is None else row
+    if row not in by_row:
+        names = [name for name in by_row if name is not None]
+        raise unknown_name("row of guidance", str(row), names, where=str(recording.path), error=RecordingError)
+    traced = by_row[row]
     if layer is not None and layer not in traced:
         raise RecordingError(f"the attention of layer {layer} was not traced", where=str(recording.path),
                              hint=f"traced layers: {', '.join(map(str, sorted(traced)))}")
@@ -90,4 +101,5 @@ def attention_maps(recording: Recording, layer: int | None = None) -> AttentionM
     weights = np.empty((n_steps, len(layers), n_heads, width - 1), np.float32)
     for i, one in enumerate(series):
         weights[:, i] = one[:][..., :0:-1]
-    return AttentionMaps(result_provenance("attention", recording, layer=layer), weights, layers)
+    said = {"layer": layer} if row is None else {"layer": layer, "row": row}
+    return AttentionMaps(result_provenance("attention", recording, **said), weights, layers, row)

@@ -306,7 +306,20 @@ class Recording:
     def agent_description(self) -> str:
         """The agent's name and what it is, such as "vpt-nano, random weights (seed 0)"."""
         agent = self.header["agent"]
-        return ", ".join(str(agent[key]) for key in ("name", "description") if agent.get(key))
+        words = [str(agent[key]) for key in ("name", "description") if agent.get(key)]
+        goal = agent.get("goal")
+        if isinstance(goal, dict) and goal.get("words"):
+            words.append(f'told "{goal["words"]}"')
+        return ", ".join(words)
+
+    @property
+    def guidance_rows(self) -> tuple[str, ...]:
+        """The rows that a guided agent computed every step in, ``("cond", "uncond")``; empty without guidance.
+
+        Each has activations of its own, named with the row in front: ``cond.blocks.0.attn.hook_pattern``.
+        """
+        rows = self.header["agent"].get("rows")
+        return tuple(str(row) for row in rows) if isinstance(rows, list) else ()
 
     @functools.cached_property
     def _rows(self) -> list[dict[str, Any]]:

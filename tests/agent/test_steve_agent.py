@@ -311,7 +311,8 @@ def test_named_goals_need_no_mineclip() -> None:
 
 @pytest.mark.parametrize(("arguments", "words"), [
     ({"prompt": "x", "goal": GOAL}, "got both"), ({"prompt": "  "}, "expected a text"),
-    ({"prompt": 5}, "expected a text"), ({"prompt": "tree " * 80}, "80 tokens"), ({"goal": GOAL[:5]}, r"512 numbers, got float32 \[5\]"),
+    ({"prompt": 5}, "expected a text"), ({"prompt": "tree " * 80}, "80 tokens"),
+    ({"goal": GOAL[:5]}, r"512 numbers, got float32 \[5\]"),
     ({"goal": np.full(512, np.nan)}, "finite"), ({"goal": ["a"] * 512}, "512 numbers"),
     ({"goal": "none.npy"}, "no goal file"), ({"goal": GOAL, "goal_frame": 20}, "frames of a video"),
     ({"prompt": "x", "cond_scale": "strong"}, "a number, .auto. or .none."), ({"cond_scale": 3.0}, "there is none"),
