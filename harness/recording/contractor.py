@@ -47,7 +47,7 @@ GUI_SCALES: Mapping[str, float] = {"5.7": 0.5, "5.8": 0.5, "6.7": 2.0, "6.8": 2.
 
 _KEY_NAME = re.compile(r"[a-z]+(\.[a-z0-9]+)+")
 _LONGEST_LINE = 4 << 20
-_MOST_ROWS = 1_000_000
+_MOST_ROWS = 100_000
 _MOST_KEYS = 256
 _FARTHEST = 1e6
 
@@ -200,12 +200,12 @@ class _Reader:
         return row
 
     def _press(self, action: Action, keys: list[str], buttons: list[int]) -> None:
-        for key in keys:
+        for key in dict.fromkeys(keys):
             if key in KEYBOARD:
                 action[KEYBOARD[key]] = 1
             else:
                 self._count_unmapped(key)
-        for button in buttons:
+        for button in dict.fromkeys(buttons):
             if button in MOUSE:
                 action[MOUSE[button]] = 1
             else:
@@ -237,14 +237,14 @@ class _Reader:
         for key in keys:
             if not isinstance(key, str) or len(key) > 64 or not _KEY_NAME.fullmatch(key):
                 self._refuse(f'"keyboard.keys": expected names such as "key.keyboard.w", got {_brief(key)}')
-        return list(dict.fromkeys(keys))
+        return list(keys)
 
     def _buttons(self, mouse: Mapping[str, Any], name: str) -> list[int]:
         buttons = self._field(mouse, name, list, "mouse.")
         for button in buttons:
             if type(button) is not int or not 0 <= button < 64:
                 self._refuse(f'"mouse.{name}": expected numbers of buttons such as 0, got {_brief(button)}')
-        return list(dict.fromkeys(buttons))
+        return list(buttons)
 
     def _number(self, mouse: Mapping[str, Any], name: str) -> float:
         value = self._field(mouse, name, float, "mouse.")
