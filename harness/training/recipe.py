@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from harness.agent.load import AgentDefinition, read_agent_definition
 from harness.errors import TrainingError, unknown_name
@@ -133,6 +141,8 @@ class Recipe(_Model):
     auxiliary: Annotated[float, Field(ge=0)] = 0.5
     stages: Annotated[tuple[Stage, ...], Field(strict=False, min_length=1)]
     validation: Validation = Validation()
+    also: Annotated[tuple[Validation, ...], Field(strict=False)] = ()
+    """More held-out episodes: what should not happen, say. They go into the log beside ``validation``."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 200
     log_every: Annotated[int, Field(ge=1)] = 20
     replay_episodes: Annotated[int, Field(ge=1)] = 400
@@ -147,6 +157,11 @@ class Recipe(_Model):
         if len(set(names)) < len(names):
             raise ValueError(f"each stage needs a name of its own, got {', '.join(names)}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A recipe without it is written, and has the digest it had, as before there was such a key.
+        return {key: value for key, value in handler(self).items() if key != "also" or value}
 
     @property
     def n_steps(self) -> int:
@@ -203,10 +218,12 @@ def shrunk(recipe: Recipe) -> Recipe:
     stages = tuple(stage.model_copy(update={
         "steps": min(stage.steps, 16), "warmup": min(stage.warmup, 4), "every": min(stage.every, 4),
         "demonstrations": min(stage.demonstrations, 12), "worlds": min(stage.worlds, 4)}) for stage in recipe.stages)
+    few = {"episodes": 2, "steps": 40, "every": 0}
     return recipe.model_copy(update={
+        "also": tuple(rule.model_copy(update=few) for rule in recipe.also),
         "stages": stages, "streams": min(recipe.streams, 16), "checkpoint_every": 16, "log_every": 4,
         "teacher": recipe.teacher.model_copy(update={"episode_ticks": min(recipe.teacher.episode_ticks, 64)}),
-        "validation": recipe.validation.model_copy(update={"episodes": 2, "steps": 40, "every": 0})})
+        "validation": recipe.validation.model_copy(update=few)})
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -271,7 +288,7 @@ def _child(node: Node, part: str | int) -> tuple[Node, Place] | None:
 
 _PARTS: dict[str, type[_Model]] = {
     "scenes": SceneChoice, "teacher": Teacher, "noise": Noise, "optimiser": Optimiser, "stages": Stage,
-    "validation": Validation,
+    "validation": Validation, "also": Validation,
 }
 
 

@@ -107,7 +107,7 @@ class Trainer:
             raise TrainingError(f"{folder} holds a training run already",
                                 hint="go on with --resume, or choose another folder with --out")
         self._teacher, self._scenes = load_teacher(recipe.teacher.agent), Scenes(recipe.scenes)
-        self._validation = validation_scenario(recipe.validation)
+        self._rules = [(rule, validation_scenario(rule)) for rule in (recipe.validation, *recipe.also)]
         torch.set_num_threads(threads)
         self.learner = Learner(self.config, recipe, self._first_weights() if checkpoint is None else None)
         self.library, self.streams = Library(recipe.replay_episodes), Streams(recipe.streams)
@@ -262,16 +262,19 @@ class Trainer:
         self._window = []
 
     def _validate(self, stage: Stage, ends: bool) -> None:
-        started = time.perf_counter()
-        rule = self.recipe.validation
         policy = deployed(self.learner.policy)
-        seeds = range(rule.first_seed, rule.first_seed + rule.episodes)
-        self._tell("validation", rule.episodes)
-        for sampling in (True, False) if ends else (True,):
-            result = evaluate(policy, self._validation, rule.outcome, seeds, steps=rule.steps, sampling=sampling,
-                              report=self._report())
-            self._log({"kind": "validation", "stage": stage.name, **result.as_dict(),
-                       "seconds": round(time.perf_counter() - started, 1)})
+        for place, (rule, scenario) in enumerate(self._rules):
+            started = time.perf_counter()
+            seeds = range(rule.first_seed, rule.first_seed + rule.episodes)
+            self._tell("validation", rule.episodes)
+            # The curve shows the first rule alone.
+            told = {"kind": "also", "outcome": rule.outcome, "parameters": rule.parameters} if place else \
+                {"kind": "validation"}
+            for sampling in (True, False) if ends else (True,):
+                result = evaluate(policy, scenario, rule.outcome, seeds, steps=rule.steps, sampling=sampling,
+                                  report=self._report())
+                self._log({**told, "stage": stage.name, **result.as_dict(),
+                           "seconds": round(time.perf_counter() - started, 1)})
         keep = self.folder / "kept"
         keep.mkdir(exist_ok=True)
         export_agent(self.learner.policy, self.definition, keep, f"{self.definition.name}-{self.step:07d}",

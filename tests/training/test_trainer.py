@@ -125,6 +125,18 @@ def test_only_two_checkpoints_stay(whole: Path) -> None:
     assert [path.name for path in checkpoint_dirs(whole.parent)] == ["checkpoint-0000030", "checkpoint-0000034"]
 
 
+def test_more_rules_stand_in_the_log_and_change_nothing_else(whole: Path, tmp_path: Path) -> None:
+    also = [{"scenario": "planted", "outcome": "looked_at_stand", "parameters": {"leaves": "none"}, "episodes": 1,
+             "steps": 3, "first_seed": 77}]
+    path = start(tmp_path, "run", {"also": also}).run()
+    rows = [row for row in read_log(path.parent / LOG) if row["kind"] == "also"]
+    assert [(row["stage"], row["sampling"]) for row in rows] == [
+        (stage, sampling) for stage in ("cloning", "dagger", "finish") for sampling in (True, False)]
+    assert rows[0]["scenario"] == "planted" and rows[0]["outcome"] == "looked_at_stand"
+    assert rows[0]["parameters"] == {"leaves": "none"} and rows[0]["first_seed"] == 77
+    assert path.with_suffix(".safetensors").read_bytes() == whole.with_suffix(".safetensors").read_bytes()
+
+
 def test_start_from_needs_the_same_sizes(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="start_from: vpt-nano"):
         start(tmp_path, "run", {"start_from": "vpt-nano"})
