@@ -41,7 +41,7 @@ _BESIDE = (bool, int, float, str, type(None))
 """What may stand beside a ``state_dict`` in a checkpoint, and is let go."""
 _MOST_ENTRIES = 20_000
 _MOST_PICKLE = 32 << 20
-_MAPPED = 128 << 20
+_MAPPED = 32 << 20
 """Bytes read through one mapping before it is let go."""
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _HINT = "expected safetensors, or a state dict of tensors saved by torch.save"

@@ -117,18 +117,21 @@ class VPTConfig:
             if policy_kwargs[name] != value:
                 raise AgentError(f"policy keyword {name}: expected {value!r}, got {policy_kwargs[name]!r}",
                                  hint="another value is another architecture, which is not built here")
-        return cls(
-            hidsize=policy_kwargs["hidsize"],
-            heads=policy_kwargs["attention_heads"],
-            impala_width=policy_kwargs["impala_width"],
-            temperature=float(pi_head_kwargs["temperature"]),
-            blocks=policy_kwargs["n_recurrence_layers"],
-            window=policy_kwargs["attention_memory_size"] - policy_kwargs["timesteps"],
-            timesteps=policy_kwargs["timesteps"],
-            image_shape=_triple(policy_kwargs["img_shape"]),
-            channels=tuple(policy_kwargs["impala_chans"]),
-            mlp_ratio=policy_kwargs["pointwise_ratio"],
-        )
+        try:
+            return cls(
+                hidsize=policy_kwargs["hidsize"],
+                heads=policy_kwargs["attention_heads"],
+                impala_width=policy_kwargs["impala_width"],
+                temperature=float(pi_head_kwargs["temperature"]),
+                blocks=policy_kwargs["n_recurrence_layers"],
+                window=policy_kwargs["attention_memory_size"] - policy_kwargs["timesteps"],
+                timesteps=policy_kwargs["timesteps"],
+                image_shape=_triple(policy_kwargs["img_shape"]),
+                channels=tuple(int(channels) for channels in policy_kwargs["impala_chans"]),
+                mlp_ratio=policy_kwargs["pointwise_ratio"],
+            )
+        except (TypeError, ValueError, OverflowError) as problem:
+            raise AgentError(f"a policy keyword has a value of the wrong kind: {problem}") from problem
 
     def policy_kwargs(self) -> dict[str, Any]:
         """The released spelling of this configuration (``from_released`` reads it back)."""
