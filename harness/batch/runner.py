@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.batch.load import load_suite
 from harness.batch.metrics import Measured
 from harness.batch.pool import play_in_processes
 from harness.batch.report import Failure, Report, Row
 from harness.batch.store import Store, cell_id, cell_key
-from harness.batch.suite import Suite, Trial, load_suite
+from harness.batch.suite import Suite, Trial
 from harness.batch.worker import Job, Order, load_player, play_orders
 from harness.errors import SuiteError
 from harness.provenance import collect_provenance

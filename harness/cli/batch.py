@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from harness.batch.load import load_suite
 from harness.batch.runner import run_suite
-from harness.batch.suite import load_suite
 from harness.cli.names import SUITE, echo_json
 from harness.cli.progress import Ticker
 from harness.errors import HarnessError

@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from harness.agent.load import known_names
 from harness.agent.published import published_names
-from harness.batch.suite import suite_names
+from harness.batch.load import suite_names
 from harness.registry import names
 from harness.scenario.load import scenario_names
 

@@ -91,6 +91,8 @@ def _play_apart(agent: Agent, plays: Iterable[Play], ticked: Callable[[int], Non
                 result = run_episode(world, agent, seed=play.seed, max_steps=play.max_steps, observers=play.observers)
             except Exception as problem:  # whatever it is, it is this episode's result
                 result = _failed(play, 0, {}, began, problem)
+                world.close()
+                world = None  # nobody knows what state it is in
             ticked(result.n_steps)
             yield play, result
     finally:
@@ -126,22 +128,17 @@ def _play_together(agent: BatchAgent, plays: Iterable[Play], slots: int, ticked:
                 return
             outputs, state = agent.act_together(
                 [row.observation for row in rows], state, [row.rng for row in rows], [row.n_steps == 0 for row in rows])
-            ended = [(row.play, result) for row, output in zip(rows, outputs, strict=True)
+            ended = [(row, result) for row, output in zip(rows, outputs, strict=True)
                      if output is not None and (result := row.step(output)) is not None]
             ticked(len(playing))
-            for over, result in ended:
-                assert over is not None
-                _clear(rows, over)
-                yield over, result
+            for row, result in ended:
+                assert row.play is not None
+                play = row.play
+                row.leave()
+                yield play, result
     finally:
         for row in rows:
             row.close()
-
-
-def _clear(rows: Sequence[_Slot], play: Play) -> None:
-    for row in rows:
-        if row.play is play:
-            row.leave()
 
 
 class _Slot:
@@ -223,6 +220,9 @@ class _Slot:
         result = _failed(self.play, self.n_steps, self._outcomes, self._began, problem)
         for observer in self._begun:
             observer.end(result)
+        if self._world is not None:
+            self._world.close()
+            self._world = None  # nobody knows what state it is in
         return result
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.batch.load import CELL_KEYS, TOP_KEYS, parse_suite
 from harness.batch.metrics import APPROACHED, HELD, RATES, Measured
 from harness.batch.runner import BATCH
-from harness.batch.suite import CELL_KEYS, TOP_KEYS, parse_suite
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "batch.md").read_text(encoding="utf-8")
 

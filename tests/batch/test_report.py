@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 from tiny_suites import SUITE
 
+from harness.batch.load import parse_suite
 from harness.batch.metrics import RATES, Measured
 from harness.batch.report import Failure, Rate, Report, Row
-from harness.batch.suite import Trial, parse_suite
+from harness.batch.suite import Trial
 from harness.statistics import wilson
 
 SUITE_OF_ONE = parse_suite(SUITE.replace("AGENTS", "noop"), only=["target=villager"])

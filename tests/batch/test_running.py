@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ import pytest
 from tiny_suites import write_tiny
 
 from harness.agent.scripted import RandomAgent
+from harness.batch.load import load_suite
 from harness.batch.pool import play_in_processes
 from harness.batch.runner import run_suite
 from harness.batch.store import Store, cell_id, cell_key
-from harness.batch.suite import load_suite
 from harness.batch.worker import Job, Order, load_player
 from harness.errors import SuiteError
 
@@ -71,8 +72,7 @@ def test_results_do_not_depend_on_workers_or_order(reference: tuple[Path, dict[s
     loaded = load_suite(suite)
     for number, seed in ((1, 43), (0, 40), (1, 41)):
         cell = loaded.cells[number]
-        one = load_suite(suite).__class__(loaded.name, "", loaded.axes, (cell.__class__(
-            cell.labels, cell.scenario, cell.agent, cell.steps, range(seed, seed + 1), cell.target),))
+        one = replace(loaded, cells=(replace(cell, seeds=range(seed, seed + 1)),))
         run_suite(one, out=tmp_path / "single", batch=BATCH)
     single = results(tmp_path / "single")
     assert len(single) == 3 and all(wanted[key] == result for key, result in single.items())
@@ -136,7 +136,7 @@ def test_a_worker_that_dies_costs_its_own_trial_only(reference: tuple[Path, dict
     suite, wanted = reference
     job, every = job_of(suite, tmp_path)
     orders = [order for order in every if order.cell == 0]
-    ended = dict(play_in_processes(job, orders, 2, ticked=lambda n: None, entry=mortal.work_until_it_dies))
+    ended = dict(play_in_processes(job, orders, 1, ticked=lambda n: None, entry=mortal.work_until_it_dies))
     assert set(ended) == set(orders)
     problems = {order: problem for order, problem in ended.items() if problem is not None}
     assert problems == {Order(0, mortal.DEADLY): f"the worker process ended with exit code {mortal.CODE}"}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_suites import SUITE, write_tiny
 
-from harness.batch.suite import SuiteFileError, load_suite, parse_suite, suite_names
+from harness.batch.load import SuiteFileError, load_suite, parse_suite, suite_names
 from harness.errors import HarnessError, SuiteError
 
 TEXT = SUITE.replace("AGENTS", "noop, random")
