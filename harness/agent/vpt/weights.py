@@ -51,8 +51,9 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], *, adopt: bool =
             problems.append(f"{name}: expected a tensor, got {type(given).__name__}")
         elif given.shape != target.shape or given.dtype != target.dtype:
             problems.append(f"{name}: expected {_brief(target)}, got {_brief(given)}")
-        elif not bool(given.isfinite().all()):
-            problems.append(f"{name}: expected finite numbers, got NaN or infinity")
+    if not problems:  # what does not fit is not worth reading through
+        problems = [f"{name}: expected finite numbers, got NaN or infinity" for name in wanted
+                    if not bool(weights[name].isfinite().all())]
     if problems:
         shown = problems[:8] + ([f"... and {len(problems) - 8} more"] if len(problems) > 8 else [])
         raise WeightsError("the weights do not fit the model:\n  " + "\n  ".join(shown),
