@@ -20,6 +20,7 @@ from harness.cli import cli
 from harness.errors import VideoError
 from harness.recording.recording import open_recording
 from harness.recording.video import write_share_video
+from harness.replay.replay import recorded_agent
 
 pytestmark = pytest.mark.usefixtures("fake_backend")
 SCENARIO = """
@@ -436,3 +437,14 @@ def test_what_a_scenario_names_is_looked_up_with_its_place(tmp_path: Path, text:
         played = CliRunner().invoke(cli, ["run", str(file), "--intervene", name, "--out", str(tmp_path / "out")])
         assert played.exit_code == 2 and f"{file}:{place}" in played.stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_a_replay_computes_in_the_recorded_precision(scenario: str, tmp_path: Path) -> None:
+    result = run(scenario, "vpt-nano", tmp_path / "out", "--precision", "bfloat16", "--steps", "3", "--no-hooks")
+    assert result.exit_code == 0, result.output
+    recording = open_recording(next((tmp_path / "out").iterdir()))
+    assert recording.header["agent"]["precision"] == "bfloat16"
+    assert recorded_agent(recording, device="cpu").provenance()["precision"] == "bfloat16"
+    assert call("replay", recording.path, "--verify").exit_code == 0
+    refused(run(scenario, "noop", tmp_path / "out", "--precision", "bfloat16"), "no network, so it has no precision")
+    refused(run(scenario, "vpt-nano", tmp_path / "out", "--precision", "int8"), "int8")
