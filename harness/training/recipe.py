@@ -89,6 +89,8 @@ class Stage(_Model):
         teacher_share: First and last probability that the teacher holds the controls.
         segment: Ticks for which one of the two holds them, on average.
         noisy_share: At least this share of training frames comes from the noisy demonstrations.
+        shared_weight: An episode from shared control is read at most so many times as often as a noisy demonstration,
+            or a handful of early ones would be learned by heart; None for no such limit.
         recent: Of the others, ``recent_share`` come from so many latest episodes.
         recent_share: See ``recent``.
         frozen_stacks: Leave the convolution stacks as they are and train the rest. What the stacks see in an episode is
@@ -106,6 +108,7 @@ class Stage(_Model):
     teacher_share: Annotated[tuple[Share, Share], Field(strict=False)] = (0.5, 0.1)
     segment: Annotated[int, Field(ge=1)] = 16
     noisy_share: Share = 0.3
+    shared_weight: Annotated[float, Field(gt=0)] | None = None
     recent: Annotated[int, Field(ge=1)] = 64
     recent_share: Share = 0.6
     frozen_stacks: bool = False

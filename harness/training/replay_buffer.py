@@ -51,13 +51,19 @@ class Library:
     def choose(self, stage: Stage, rng: np.random.Generator) -> Episode:
         """An episode to read next. Always three draws, so that what is drawn later does not hang on the outcome."""
         kind, recency, place = rng.random(3)
-        if not self.shared or (self.noisy and kind < stage.noisy_share):
+        if not self.shared or (self.noisy and kind < self._noisy_share(stage)):
             shelf = self.noisy
         elif recency < stage.recent_share:
             shelf = self.shared[-stage.recent:]
         else:
             shelf = self.shared
         return shelf[int(place * len(shelf))]
+
+    def _noisy_share(self, stage: Stage) -> float:
+        if stage.shared_weight is None:
+            return stage.noisy_share
+        weight = stage.shared_weight * len(self.shared)
+        return max(stage.noisy_share, len(self.noisy) / (len(self.noisy) + weight))
 
     @property
     def n_frames(self) -> int:

@@ -82,3 +82,17 @@ def test_shares_are_kept() -> None:
     drawn = np.array([library.choose(stage, rng).seed for _ in range(4000)])
     assert abs((drawn < 10).mean() - 0.3) < 0.03
     assert abs((drawn >= 18).mean() - 0.7 * (0.5 + 0.5 * 0.2)) < 0.03
+
+
+def test_a_few_shared_episodes_are_not_learned_by_heart() -> None:
+    library = Library(100)
+    for i in range(20):
+        library.add(episode(i, 3, noisy=i < 18))
+    rng = np.random.default_rng(0)
+    stage = STAGE.model_copy(update={"noisy_share": 0.3, "shared_weight": 3.0})
+    drawn = np.array([library.choose(stage, rng).seed for _ in range(4000)])
+    assert abs((drawn >= 18).mean() - 6 / 24) < 0.03
+    for i in range(20, 60):
+        library.add(episode(i, 3, noisy=False))
+    drawn = np.array([library.choose(stage, rng).seed for _ in range(4000)])
+    assert abs((drawn >= 18).mean() - 0.7) < 0.03
