@@ -63,7 +63,7 @@ def test_peak_memory_of_loading_a_1x(ending: str, precision: str, tmp_path: Path
     weights = {name: torch.full(shape, 1e-3) for name, shape in released("1x").items()}
     save_file(weights, path) if ending == "safetensors" else torch.save(weights, path)
     peak, resident, described = measured(path, "1x", precision)
-    assert 1 < resident < peak < 1.6, (peak, resident)
+    assert 1 < resident <= peak < 1.6, (peak, resident)
     assert described < 100e6, "a description allocates no weights"
 
 
