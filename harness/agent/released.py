@@ -48,7 +48,8 @@ _VPT_ROWS: tuple[tuple[str, str | None], ...] = (
 )
 _ROWS: dict[str, tuple[tuple[str, str | None], ...]] = {
     "vpt": _VPT_ROWS,
-    "steve": (*_VPT_ROWS, ("prior.", None), ("mineclip.", None)),
+    # Named goals stand in files of our own only.
+    "steve": (*_VPT_ROWS, ("goals.", "goals."), ("prior.", None), ("mineclip.", None)),
     "prior": (
         ("prior.", ""), ("encoder.", "encoder."), ("decoder.", "decoder."),
         ("net.", None), ("pi_head.", None), ("value_head.", None), ("mineclip.", None),

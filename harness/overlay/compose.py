@@ -77,18 +77,28 @@ def compose_frame(scene: Scene) -> Picture:
     return canvas
 
 
+def _shortened(words: str, width: int) -> str:
+    """What fits into so many pixels: both ends, since the name stands at one and "random weights" at the other."""
+    short, n = words, len(words)
+    while draw.text_width(short, 15, 600) > width and n > 12:
+        n -= 2
+        short = f"{words[:n - n // 3].rstrip()} ... {words[-(n // 3):].lstrip()}"
+    return short
+
+
 def _top(canvas: Picture, scene: Scene) -> None:
     draw.text(canvas, scene.title, _MARGIN, 40, INK, 20, 600)
     left = _MARGIN + draw.text_width(scene.title, 20, 600) + 18
     step = f"step {scene.step} of {scene.n_steps}" + ("" if scene.played else "; keys: not played")
     draw.text(canvas, step, left, 40, GREY, 15)
-    width = draw.text_width(scene.agent, 15, 600)
     right = WIDTH - _MARGIN
+    agent = _shortened(scene.agent, right - left - draw.text_width(step, 15) - 40)
+    width = draw.text_width(agent, 15, 600)
     if scene.warning:
         draw.box(canvas, right - width - 20, 20, width + 20, 28, AMBER)
-        draw.text(canvas, scene.agent, right - 10, 39, PAPER, 15, 600, "right")
+        draw.text(canvas, agent, right - 10, 39, PAPER, 15, 600, "right")
     else:
-        draw.text(canvas, scene.agent, right, 39, INK, 15, 600, "right")
+        draw.text(canvas, agent, right, 39, INK, 15, 600, "right")
 
 
 def _thumbnails(canvas: Picture, scene: Scene) -> None:
@@ -136,7 +146,8 @@ def _map(canvas: Picture, maps: AttentionMaps, scene: Scene) -> None:
     row = max(1, _MAP_HEIGHT // n_rows)
     width, height = cell * n_ages, row * n_rows
     x, y = WIDTH - _MARGIN - width, _MAP_TOP
-    draw.text(canvas, "attention now, per layer.head", _MARGIN, y - 14, INK, 14, 600)
+    whose = "" if maps.row is None else f", row {maps.row}"
+    draw.text(canvas, f"attention now, per layer.head{whose}", _MARGIN, y - 14, INK, 14, 600)
     draw.scale_bar(canvas, scene.shade, x + width - 220, y - 24, 180)
     draw.heat(canvas, weights, scene.shade, x, y, width, height)
     _rows(canvas, maps, x, y, row, width)

@@ -306,11 +306,9 @@ class Recording:
     def agent_description(self) -> str:
         """The agent's name and what it is, such as "vpt-nano, random weights (seed 0)"."""
         agent = self.header["agent"]
-        words = [str(agent[key]) for key in ("name", "description") if agent.get(key)]
         goal = agent.get("goal")
-        if isinstance(goal, dict) and goal.get("words"):
-            words.append(f'told "{goal["words"]}"')
-        return ", ".join(words)
+        told = f'told "{goal["words"]}"' if isinstance(goal, dict) and goal.get("words") else None
+        return ", ".join(str(part) for part in (agent.get("name"), told, agent.get("description")) if part)
 
     @property
     def guidance_rows(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from test_vpt_agent import povs, step_through
 
 from harness.agent.ahead import AheadAgent
+from harness.agent.load import load_agent
 from harness.agent.mineclip import MineCLIP, prompt_tokens, resize_clip
 from harness.agent.steve import Prior, StevePolicy
 from harness.agent.steve.agent import SteveAgent
@@ -307,6 +308,38 @@ def test_named_goals_need_no_mineclip() -> None:
     assert np.array_equal(agent.initial_state().goals[0].numpy(), GOAL) and agent.cond_scale == 6.0
     with pytest.raises(AgentError, match='unknown goal "chop a tre"'):
         make_agent(prompt="chop a tre", goals={"chop a tree": GOAL})
+
+
+def test_a_weights_file_may_hold_named_goals(tmp_path: Path) -> None:
+    weights = random_weights(expected_shapes(TINY, StevePolicy), 0)
+    tensors = {name: weight.numpy() for name, weight in weights.items()}
+    save_file({**tensors, "goals.chop a tree": GOAL, "goals.look around": -GOAL}, tmp_path / "own.safetensors")
+    path = tmp_path / "own.yaml"
+    path.write_text(json.dumps({"kind": "steve", "description": "ours", "weights": {"file": "own.safetensors"},
+                                "arguments": {"policy_kwargs": TINY.policy_kwargs(), "pi_head_kwargs":
+                                              TINY.pi_head_kwargs(), "prompt": "look around"}}))
+    for prompt, goal in (({}, -GOAL), ({"prompt": "Chop a tree"}, GOAL)):
+        agent = load_agent(path, device="cpu", **prompt)
+        assert np.array_equal(agent.initial_state().goals[0].numpy(), goal)
+        assert agent.provenance()["options"]["prompt"] == prompt.get("prompt", "look around")
+    with pytest.raises(AgentError, match=r"unknown goal .look aruond.(.|\n)*look around"):
+        load_agent(path, device="cpu", prompt="look aruond")
+    save_file({**tensors, "goals.chop a tree": GOAL[:7]}, tmp_path / "own.safetensors")
+    with pytest.raises(AgentError, match="goals.chop a tree: expected 512 numbers"):
+        load_agent(path, device="cpu")
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision(precision: str) -> None:
+    """Outputs, goal and activations are float32; what is said is near what float32 says."""
+    exact, half = make_agent(goal=GOAL, cond_scale=1), make_agent(goal=GOAL, cond_scale=1, precision=precision)
+    one, two = (step_through(agent, povs(3), ["cond.hook_goal_embed"])[-1] for agent in (exact, half))
+    assert two.log_probs["buttons"].dtype == np.float32 and half.policy.config == exact.policy.config
+    assert np.abs(one.log_probs["camera"] - two.log_probs["camera"]).max() < 0.5
+    assert np.asarray(two.activations["cond.hook_goal_embed"]).dtype == np.float32
+    back = half.load_state(half.save_state(two.state))
+    assert back.keys[0].dtype == two.state.keys[0].dtype == getattr(torch, precision)
+    assert torch.equal(back.keys[0], two.state.keys[0]) and np.array_equal(back.goals[0].numpy(), GOAL)
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

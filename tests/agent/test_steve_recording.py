@@ -17,6 +17,8 @@ from harness.agent.load import load_agent
 from harness.cli import cli
 from harness.errors import AgentError, HookError, RecordingError
 from harness.intervention.feature import ZeroAblation
+from harness.overlay import layers
+from harness.overlay.compose import _shortened
 from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
 from harness.recording.video import write_share_video
@@ -138,3 +140,11 @@ def test_tracing_a_video_with_a_prompt(tiny: str, tmp_path: Path) -> None:
     told = open_recording(json.loads(result.output)["episodes"][0]["recording"]).header["agent"]
     assert told["goal"] == {"kind": "video", "words": "play.mp4"} and told["options"]["cond_scale"] == 7.0
     assert len(told["options"]["goal"]) == 512
+
+
+def test_a_long_description_fits_and_keeps_both_ends() -> None:
+    words = 'steve-1, told "chop a tree", ' + "following instructions " * 20 + "; random weights (seed 0)"
+    short = _shortened(words, 700)
+    assert layers.text_width(short, 15, 600) <= 700 < layers.text_width(words, 15, 600)
+    assert short.startswith('steve-1, told "chop a tree"') and short.endswith("random weights (seed 0)")
+    assert _shortened("vpt-nano", 700) == "vpt-nano"

@@ -17,7 +17,7 @@ from torch import Tensor
 from harness.agent.agent import AgentOutput
 from harness.agent.mineclip import MineCLIP
 from harness.agent.mineclip.config import EMBED
-from harness.agent.steve.goals import EMBEDDING_FILES, Embedding, Goal, given_goal, named_goal, read_clip
+from harness.agent.steve.goals import EMBEDDING_FILES, Embedding, Goal, embedding, given_goal, named_goal, read_clip
 from harness.agent.steve.policy import StevePolicy
 from harness.agent.steve.prior import Prior
 from harness.agent.steve.rows import ROWS, split_row
@@ -32,6 +32,7 @@ __all__ = ["TEXT_SCALE", "VISUAL_SCALE", "SteveAgent"]
 
 TEXT_SCALE, VISUAL_SCALE = 6.0, 7.0
 """Strength of guidance for goals that are sentences, and for others, as published."""
+_GOALS = "goals."
 
 Weights = Mapping[str, Tensor] | Callable[[], Mapping[str, Tensor]]
 
@@ -48,7 +49,8 @@ class SteveAgent(VPTAgent):
         goal: A file with an embedding of 512 numbers (``.npy``, ``.npz``, ``.safetensors``), a video (any other file)
             whose last sixteen frames show what to do, or the 512 numbers.
         goal_frame: The last of those sixteen frames instead, counted from 0.
-        goals: Embeddings by name; a prompt is then looked up here and needs neither MineCLIP nor prior.
+        goals: Embeddings by name; a prompt is then looked up here and needs neither MineCLIP nor prior. A weights file
+            of our own may hold some as tensors called ``goals.<name>``.
         cond_scale: Strength of guidance; ``auto`` is 6 for prompts and 7 for other goals, ``none`` runs one row.
         deterministic_prior: Take the mean of what the prior draws. A ``deterministic`` agent does so in any case.
         prior: The prior's weights, or a function that reads them; needed for a prompt.
@@ -70,6 +72,7 @@ class SteveAgent(VPTAgent):
                  goal_frame: int | None = None, goals: Mapping[str, Any] | None = None,
                  cond_scale: float | str | None = "auto", deterministic_prior: bool = False,
                  prior: Weights | None = None, mineclip: Weights | None = None) -> None:
+        weights, shipped = _apart(weights)
         super().__init__(size=size, policy_kwargs=policy_kwargs, pi_head_kwargs=pi_head_kwargs, weights=weights,
                          random_seed=random_seed, weights_note=weights_note, device=device, precision=precision,
                          deterministic=deterministic, torch_threads=torch_threads)
@@ -79,7 +82,7 @@ class SteveAgent(VPTAgent):
             raise AgentError("goal_frame chooses the frames of a video, and the goal is none",
                              hint="leave it out, or give a video as goal")
         self._prior_weights, self._mineclip_weights, self._seed = prior, mineclip, random_seed
-        self._named = dict(goals) if goals is not None else None
+        self._named = {**shipped, **goals} if goals is not None else shipped or None
         self.deterministic_prior = deterministic or deterministic_prior
         self._prior: Prior | None = None
         self.goal = self._understood(prompt, goal, goal_frame)
@@ -288,6 +291,15 @@ def _own(state: VPTState) -> SteveState:
         raise AgentError(f"expected the memory of a STEVE-1 agent, got {type(state).__name__}",
                          hint="make it with agent.initial_state()")
     return state
+
+
+def _apart(weights: Mapping[str, Tensor] | None) -> tuple[Mapping[str, Tensor] | None, dict[str, Embedding]]:
+    """The policy's own weights, and the named goals that stand beside them in the file."""
+    if weights is None or not any(name.startswith(_GOALS) for name in weights):
+        return weights, {}
+    goals = {name.removeprefix(_GOALS): embedding(goal.float().cpu().numpy(), name) for name, goal in weights.items()
+             if name.startswith(_GOALS)}
+    return {name: weight for name, weight in weights.items() if not name.startswith(_GOALS)}, goals
 
 
 def _is_video(goal: Any) -> bool:

@@ -17,7 +17,8 @@ from harness.agent.mineclip.model import resize_clip
 from harness.errors import AgentError
 from harness.world.video import read_frames
 
-__all__ = ["EMBEDDING_FILES", "Goal", "given_goal", "read_clip", "read_embeddings"]
+__all__ = ["EMBEDDING_FILES", "Embedding", "Goal", "embedding", "given_goal", "named_goal", "read_clip",
+           "read_embeddings"]
 
 EMBEDDING_FILES = (".npy", ".npz", ".safetensors")
 _LARGEST = 64 << 20
