@@ -36,12 +36,22 @@ def test_bundled_agents() -> None:
 
 
 def test_random_weights_are_called_random_everywhere() -> None:
-    agent = load_agent("vpt-nano")
-    for said in (agent.description, read_agent_definition("vpt-nano").text(), str(agent.provenance()["weights"]),
-                 read_agent_definition("vpt-nano").description):
+    agent = load_agent("untrained")
+    for said in (agent.description, read_agent_definition("untrained").text(), str(agent.provenance()["weights"]),
+                 read_agent_definition("untrained").description):
         assert "random weights (seed 0)" in said, said
-    other = load_agent("vpt-nano", random_seed=4)
+    other = load_agent("untrained", random_seed=4)
     assert "random weights (seed 4)" in other.description and "seed 0" not in other.description
+
+
+def test_bundled_weights_are_sealed_small_and_trained() -> None:
+    sealed = [read_agent_definition(name) for name in agent_names() if read_agent_definition(name).weights is not None]
+    assert "vpt-nano" in [definition.name for definition in sealed]
+    for definition in sealed:
+        assert definition.sha256 is not None and definition.weights is not None
+        assert definition.weights.stat().st_size <= 9_000_000
+        assert "random weights" not in load_agent(definition.name, device="cpu").description
+    assert sum(d.weights.stat().st_size for d in sealed if d.weights is not None) <= 56_000_000
 
 
 def test_overrides_reach_the_agent() -> None:
