@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from harness.errors import ScenarioError, unknown_name
-from harness.scenario.schema import Collected, Damaged, Killed, LookedAtTarget, Mined, Moved, Outcome, Pressed
+from harness.scenario.schema import Collected, Damaged, Killed, LookedAtTarget, Mined, Moved, Outcome, Pressed, Turned
 
 __all__ = ["OutcomeTracker"]
 
@@ -18,6 +18,8 @@ Statistics = Mapping[str, int]
 Events = Sequence[Mapping[str, Any]]
 Keys = tuple[int, Collection[str]]
 """A step, and the keys held in it."""
+Course = tuple[float, float]
+"""Degrees turned from the first heading, right less left; and the farthest from the start so far, in blocks."""
 
 
 class _Sight(Protocol):
@@ -45,26 +47,29 @@ class OutcomeTracker:
         self.counts_keys = any(isinstance(outcome, Pressed) or getattr(outcome, "pressing", None) is not None
                                for outcome in self._outcomes.values())
         """Whether ``update`` must be told which keys were held."""
+        self._counts_turns = any(isinstance(outcome, Turned) for outcome in self._outcomes.values())
 
-    def _reset(self, position: Position | None) -> None:
+    def _reset(self, position: Position | None, yaw: float = 0.0) -> None:
         self._start = position
+        self._yaw, self._turned, self._farthest = yaw, 0.0, 0.0
         self._counters = {name: _counter(outcome, position) for name, outcome in self._outcomes.items()}
         self._counts = dict.fromkeys(self._outcomes, 0)
         self._first: dict[str, int | None] = dict.fromkeys(self._outcomes)
 
-    def start(self, statistics: Statistics, position: Position) -> None:
+    def start(self, statistics: Statistics, position: Position, yaw: float = 0.0) -> None:
         """Begin an episode.
 
         Args:
             statistics: The world's counters now, after it was built; later values count from here.
             position: The player's feet (x, y, z), in blocks.
+            yaw: Where the player looks, in degrees.
         """
-        self._reset(position)
+        self._reset(position, yaw)
         for counter in self._counters.values():
             counter.start(statistics)
 
     def update(self, step: int, statistics: Statistics, events: Events, looking_at: Any | None,
-               position: Position, pressed: Collection[str] = ()) -> None:
+               position: Position, pressed: Collection[str] = (), yaw: float = 0.0) -> None:
         """Take in one step.
 
         Args:
@@ -74,13 +79,22 @@ class OutcomeTracker:
             looking_at: What the crosshair meets (``name``, ``tag``, ``distance``, ``reachable``), or None.
             position: The player's feet (x, y, z), in blocks.
             pressed: The keys held in the step; needed only where ``counts_keys``.
+            yaw: Where the player looks after it, in degrees, wrapped or not.
         """
-        keys = step, pressed
+        keys, course = (step, pressed), self._went(position, yaw)
         for name, counter in self._counters.items():
-            count = counter.count(statistics, events, looking_at, position, keys)
+            count = counter.count(statistics, events, looking_at, position, keys, course)
             self._counts[name] = count
             if self._first[name] is None and count >= self._outcomes[name].at_least:
                 self._first[name] = step
+
+    def _went(self, position: Position, yaw: float) -> Course:
+        # The world may count degrees on or begin anew after 180; a step turns by less than half a circle.
+        self._turned += (yaw - self._yaw + 180.0) % 360.0 - 180.0
+        self._yaw = yaw
+        if self._start is not None:
+            self._farthest = max(self._farthest, math.dist(position, self._start))
+        return self._turned, self._farthest
 
     def met(self, names: Sequence[str]) -> bool:
         """Whether any of the named outcomes has come true.
@@ -100,9 +114,11 @@ class OutcomeTracker:
 
     def save(self) -> dict[str, Any]:
         """Where the counting stands, as JSON values: for a world's snapshot."""
-        return {"start": None if self._start is None else list(self._start), "first": dict(self._first),
-                "counts": dict(self._counts), "counters": {name: [c.before, c.events]
-                                                           for name, c in self._counters.items()}}
+        saved = {"start": None if self._start is None else list(self._start), "first": dict(self._first),
+                 "counts": dict(self._counts), "counters": {name: [c.before, c.events]
+                                                            for name, c in self._counters.items()}}
+        # Nothing else reads it: what is saved of other scenarios is what it always was.
+        return {**saved, "course": [self._yaw, self._turned, self._farthest]} if self._counts_turns else saved
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Go on from what ``save`` gave, for the same outcomes.
@@ -114,6 +130,7 @@ class OutcomeTracker:
             raise ScenarioError(f"the saved outcomes are {sorted(saved['counters'])}, "
                                 f"here are {sorted(self._outcomes)}")
         self._reset(None if saved["start"] is None else tuple(saved["start"]))
+        self._yaw, self._turned, self._farthest = saved.get("course", (0.0, 0.0, 0.0))
         self._first, self._counts = dict(saved["first"]), dict(saved["counts"])
         for name, (before, events) in saved["counters"].items():
             self._counters[name].before, self._counters[name].events = before, events
@@ -141,7 +158,7 @@ class _Counter:
         self.before = self._total(statistics)
 
     def count(self, statistics: Statistics, events: Events, looking_at: _Sight | None, position: Position,
-              keys: Keys) -> int:
+              keys: Keys, course: Course) -> int:
         if self._event is not None:
             self.events += sum(self._event(event) for event in events)
         return max(self.events, self._total(statistics) - self.before)
@@ -150,13 +167,13 @@ class _Counter:
 class _StepCounter(_Counter):
     """Counts the steps in which a condition holds."""
 
-    def __init__(self, holds: Callable[[_Sight | None, Position, Keys], bool]) -> None:
+    def __init__(self, holds: Callable[[_Sight | None, Position, Keys, Course], bool]) -> None:
         super().__init__(None, "", None)
         self._holds = holds
 
     def count(self, statistics: Statistics, events: Events, looking_at: _Sight | None, position: Position,
-              keys: Keys) -> int:
-        self.events += self._holds(looking_at, position, keys)
+              keys: Keys, course: Course) -> int:
+        self.events += self._holds(looking_at, position, keys, course)
         return self.events
 
 
@@ -171,13 +188,16 @@ def _counter(outcome: Outcome, start: Position | None) -> _Counter:
         case Collected():
             return _Counter("pickup", outcome.collected, _on("pickup", "item", outcome.collected))
         case LookedAtTarget():
-            return _StepCounter(lambda sight, _, keys: _sees(outcome, sight) and (
+            return _StepCounter(lambda sight, _, keys, __: _sees(outcome, sight) and (
                 outcome.pressing is None or outcome.pressing in keys[1]))
         case Moved():
-            return _StepCounter(lambda _, position, __: (
+            return _StepCounter(lambda _, position, *__: (
                 start is not None and math.dist(position, start) >= outcome.moved))
         case Pressed():
-            return _StepCounter(lambda _, __, keys: _holds_down(outcome, *keys))
+            return _StepCounter(lambda _, __, keys, ___: _holds_down(outcome, *keys))
+        case Turned():
+            return _StepCounter(lambda _, __, ___, course: abs(course[0]) >= outcome.turned and (
+                outcome.staying is None or course[1] < outcome.staying))
 
 
 def _fits(name: Any, pattern: str) -> bool:

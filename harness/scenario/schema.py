@@ -64,7 +64,7 @@ __all__ = [
     "AgentChoice", "BlockStep", "Collected", "Damaged", "EntitySpec", "EntityStep", "Episode", "Event", "FillBlocks",
     "FillEvent", "HotbarItem", "Jitter", "Killed", "LineBlocks", "LineEvent", "LookedAtTarget", "Mined", "Mistake",
     "Moved", "Outcome", "Parameter", "PlantTree", "PlayerSpec", "Pressed", "ScatterCreatures", "ScatterTrees",
-    "Scenario", "SetBlock", "SetEvent", "VillagerDress", "WorldSpec", "mistakes_between_parts",
+    "Scenario", "SetBlock", "SetEvent", "Turned", "VillagerDress", "WorldSpec", "mistakes_between_parts",
 ]
 
 class _Model(BaseModel):
@@ -366,12 +366,20 @@ class Moved(_Counted):
     moved: Annotated[Float, Field(gt=0)]
 
 
+class Turned(_Counted):
+    """Steps after the view has turned so far from its first heading, in degrees; left and right cancel out."""
+
+    turned: Annotated[Float, Field(gt=0)]
+    staying: Annotated[Float, Field(gt=0)] | None = Field(
+        default=None, description="Count only while the player has never been so many blocks from the start.")
+
+
 Outcome = Annotated[
     Annotated[Damaged, Tag("<damaged>")] | Annotated[Killed, Tag("<killed>")] | Annotated[Mined, Tag("<mined>")]
     | Annotated[Collected, Tag("<collected>")] | Annotated[LookedAtTarget, Tag("<looked_at>")]
-    | Annotated[Moved, Tag("<moved>")] | Annotated[Pressed, Tag("<pressed>")],
+    | Annotated[Moved, Tag("<moved>")] | Annotated[Turned, Tag("<turned>")] | Annotated[Pressed, Tag("<pressed>")],
     _by_key(("damaged", Damaged), ("killed", Killed), ("mined", Mined), ("collected", Collected),
-            ("looked_at", LookedAtTarget), ("moved", Moved), ("pressed", Pressed))]
+            ("looked_at", LookedAtTarget), ("moved", Moved), ("turned", Turned), ("pressed", Pressed))]
 
 
 def _parameter(value: Any) -> Any:

@@ -94,7 +94,7 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
         self._reset(self.setup, world_seed)
         self._happen(0)
         state = self.world_state()
-        self._outcomes.start(state.statistics, state.player.position)
+        self._outcomes.start(state.statistics, state.player.position, state.player.yaw)
         return {"pov": self._pov()}, self._info(state)
 
     def step(self, action: Mapping[str, Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -139,7 +139,7 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
         state = self._brief()
         # What the tick met is counted before the events change the world for the next picture.
         self._outcomes.update(self._steps, state.statistics, state.events, state.looking_at, state.player.position,
-                              held)
+                              held, state.player.yaw)
         self._steps += 1
         self._happen(self._steps)
         died = state.player.health <= 0

@@ -37,7 +37,7 @@ def tracker(outcome: str, **statistics: int) -> OutcomeTracker:
 def after(made: OutcomeTracker, *steps: dict[str, Any]) -> tuple[bool, int | None, int]:
     for i, step in enumerate(steps):
         made.update(i, step.get("statistics", {}), step.get("events", ()), step.get("looking_at"), step.get("position",
-            HERE), step.get("pressed", ()))
+            HERE), step.get("pressed", ()), step.get("yaw", 0.0))
     result = made.results()["o"]
     assert set(result) == {"value", "first_step", "count"}
     assert made.met(["o"]) == result["value"] == (result["first_step"] is not None)
@@ -108,6 +108,27 @@ def test_start_begins_anew() -> None:
     assert after(made, {}) == (False, None, 0)
 
 
+def turning(*degrees: float, far: float = 0.0) -> list[dict[str, Any]]:
+    x, y, z = HERE
+    return [{"yaw": (sum(degrees[:i + 1]) + 180) % 360 - 180, "position": (x + far, y, z)} for i in range(len(degrees))]
+
+
+@pytest.mark.parametrize(("outcome", "steps", "expected"), [
+    ("{turned: 360}", turning(100, 100, 100, 60, 10), (True, 3, 2)),
+    ("{turned: 360}", turning(-170, -170, -20), (True, 2, 1)),
+    ("{turned: 360}", turning(170, 170, -170, 170, -170), (False, None, 0)),
+    ("{turned: 90, staying: 1.5}", turning(50, 50, far=1.4), (True, 1, 1)),
+    ("{turned: 90, staying: 1.5}", turning(50, far=1.6) + turning(0, 50, 50)[1:], (False, None, 0)),
+    ("{turned: 90}", turning(50, 50, far=9), (True, 1, 1)),
+])
+def test_turns_are_counted_net(outcome: str, steps: list[dict[str, Any]], expected: tuple[Any, ...]) -> None:
+    assert after(tracker(outcome), *steps) == expected
+
+
+def test_what_is_saved_without_turns_is_as_it_was() -> None:
+    assert set(tracker("{moved: 6}").save()) == {"start", "first", "counts", "counters"}
+
+
 def test_met_is_any_of_the_names() -> None:
     scenario = parse_scenario("outcomes: {a: {killed: cow}, b: {killed: pig}}")
     made = OutcomeTracker(scenario.outcomes)
@@ -138,6 +159,7 @@ _STEP = st.fixed_dictionaries({
     "looking_at": st.none() | st.just(Sight("cow", "t")),
     "position": st.tuples(st.floats(-9, 9), st.just(100.0), st.floats(-9, 9)),
     "pressed": st.lists(st.sampled_from(["attack", "left"]), max_size=2),
+    "yaw": st.floats(-180, 180),
 })
 
 
@@ -147,7 +169,7 @@ def test_saved_and_loaded_counts_as_if_nothing_had_been(before: list[dict[str, A
     outcomes = parse_scenario(
         "world: {entities: [{type: cow, tag: t, at: [0, 100, 0]}]}\noutcomes: {a: {damaged: t, at_least: 2}, "
         "b: {mined: '*_log', at_least: 3}, c: {killed: cow}, d: {looked_at: t}, e: {moved: 6}, "
-        "f: {pressed: left, since: 2}, g: {looked_at: t, pressing: attack}}").outcomes
+        "f: {pressed: left, since: 2}, g: {looked_at: t, pressing: attack}, h: {turned: 100, staying: 5}}").outcomes
     one, two = OutcomeTracker(outcomes), OutcomeTracker(outcomes)
     one.start({"mine_block.oak_log": 1}, HERE)
     for i, step in enumerate(before):
