@@ -24,6 +24,8 @@ TABLES: dict[str, dict[str, str]] = {
         "replay": "harness.agent.scripted:ReplayAgent",
         "chopper": "harness.agent.scripted:ChopperAgent",
         "rule-teacher": "harness.agent.rule_teacher:RuleTeacher",
+        "goer": "harness.agent.goer:GoerAgent",
+        "looker": "harness.agent.looker:LookerAgent",
         "recall-teacher": "harness.agent.recall_teacher:RecallTeacher",
     },
     "harness.interventions": {

@@ -23,7 +23,7 @@ from harness.scenario.catalogue import catalogue
 from harness.world.action import Action, noop_action
 from harness.world.observation import LookedAt, Observation, WorldState
 
-__all__ = ["ChopperAgent", "ChopperState"]
+__all__ = ["ChopperAgent", "ChopperState", "act", "escape", "hidden", "notice", "search", "turn", "wrapped"]
 
 VIEW = 46.0
 """A trunk further to the side than this (degrees) is out of the picture, whose edge is at 51."""
@@ -120,7 +120,7 @@ class ChopperAgent(Agent):
         if not isinstance(world, WorldState) or world.blocks is None:
             raise AgentError("the chopper needs observation[\"world_state\"] with blocks, and got none",
                              hint="run it with run_episode on a world that reports blocks, such as blockworld")
-        state = _notice(state, world)
+        state = notice(state, world)
         aim = self._choose(world, state)
         action, state = _decide(world, state, aim)
         x, _, z = world.player.position
@@ -172,7 +172,7 @@ def _block_kinds() -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.ND
     return logs, leaves, hiding
 
 
-def _notice(state: ChopperState, world: WorldState) -> ChopperState:
+def notice(state: ChopperState, world: WorldState) -> ChopperState:
     """Update the floor and count ticks of walking against something."""
     x, y, z = world.player.position
     floor = math.floor(y + 0.01) if world.player.on_ground else state.floor or math.floor(y + 0.01)
@@ -181,7 +181,8 @@ def _notice(state: ChopperState, world: WorldState) -> ChopperState:
     return replace(state, floor=floor, stuck=stuck, escape=max(0, state.escape - 1))
 
 
-def _wrapped(degrees: float) -> float:
+def wrapped(degrees: float) -> float:
+    """The same direction between -180 and 180."""
     return (degrees + 180.0) % 360.0 - 180.0
 
 
@@ -189,7 +190,7 @@ def _aim_at(world: WorldState, cell: tuple[int, int, int]) -> _Aim:
     px, py, pz = world.player.position
     dx, dy, dz = cell[0] + 0.5 - px, cell[1] + 0.5 - (py + EYE), cell[2] + 0.5 - pz
     distance = math.hypot(dx, dz)
-    yaw = _wrapped(math.degrees(math.atan2(-dx, dz)) - world.player.yaw)
+    yaw = wrapped(math.degrees(math.atan2(-dx, dz)) - world.player.yaw)
     pitch = -math.degrees(math.atan2(dy, max(distance, 1e-6))) - world.player.pitch
     return _Aim(cell, distance, yaw, pitch)
 
@@ -213,27 +214,44 @@ def _logs_in_view(world: WorldState, floor: int, reach_up: int) -> list[_Aim]:
 
 def _sighted(world: WorldState, aim: _Aim) -> _Aim | None:
     """The aim, marked when leaves hang before it; None when something opaque stands before it."""
-    blocks, origin = world.blocks, np.array(world.blocks_origin)
-    assert blocks is not None
-    px, py, pz = world.player.position
-    eye, middle = np.array([px, py + EYE, pz]), np.array(aim.cell) + 0.5
-    n = max(2, int(np.linalg.norm(middle - eye) * 4))
-    cells = np.floor(eye + (middle - eye) * np.linspace(0, 1, n)[:, None]).astype(np.int64)
-    cells = cells[(cells != np.array(aim.cell)).any(axis=1)]
-    x, y, z = (cells - origin).T
-    ny, nz, nx = blocks.shape
-    inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny) & (z >= 0) & (z < nz)
+    x, y, z = aim.cell
+    between = _between(world, (x + 0.5, y + 0.5, z + 0.5), aim.cell)
     _, leaves, hiding = _block_kinds()
-    between = blocks[y[inside], z[inside], x[inside]]
     return None if hiding[between].any() else replace(aim, leafy=bool(leaves[between].any()))
 
 
-def _turn(error: float, dead_band: float) -> float:
+def hidden(world: WorldState, point: tuple[float, float, float]) -> bool:
+    """Whether a block, leaves included, stands between the eye and a point."""
+    between = _between(world, point)
+    _, leaves, hiding = _block_kinds()
+    return bool((hiding | leaves)[between].any())
+
+
+def _between(world: WorldState, point: tuple[float, float, float], besides: tuple[int, int, int] | None = None
+             ) -> npt.NDArray[np.uint8]:
+    """The blocks along the line from the eye to a point, but for one cell."""
+    blocks, origin = world.blocks, np.array(world.blocks_origin)
+    assert blocks is not None
+    px, py, pz = world.player.position
+    eye, middle = np.array([px, py + EYE, pz]), np.array(point)
+    n = max(2, int(np.linalg.norm(middle - eye) * 4))
+    cells = np.floor(eye + (middle - eye) * np.linspace(0, 1, n)[:, None]).astype(np.int64)
+    if besides is not None:
+        cells = cells[(cells != np.array(besides)).any(axis=1)]
+    x, y, z = (cells - origin).T
+    ny, nz, nx = blocks.shape
+    inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny) & (z >= 0) & (z < nz)
+    found: npt.NDArray[np.uint8] = blocks[y[inside], z[inside], x[inside]]
+    return found
+
+
+def turn(error: float, dead_band: float) -> float:
     """One camera step towards an error in degrees; none within the dead band."""
     return 0.0 if abs(error) < dead_band else float(dequantise(quantise(error)))
 
 
-def _act(*keys: str, pitch: float = 0.0, yaw: float = 0.0) -> Action:
+def act(*keys: str, pitch: float = 0.0, yaw: float = 0.0) -> Action:
+    """These keys, and a turn in degrees."""
     action = noop_action()
     for key in keys:
         action[key] = 1
@@ -252,17 +270,17 @@ def _decide(world: WorldState, state: ChopperState, aim: _Aim | None) -> tuple[A
     # A log under the crosshair and near enough is chopped, whichever it is, and the camera keeps still.
     held = state.chopping or state.stuck >= STUCK_TICKS
     if _at(looked, "_log", REACH + 0.4) or (held and _at(looked, "_log", 9.0)):
-        return _act("attack"), replace(state, searched=0, escape=0)
+        return act("attack"), replace(state, searched=0, escape=0)
     near = aim is not None and aim.distance <= REACH + 0.5
     if abs(world.player.pitch) > LEVEL and not near:
-        return _act(pitch=_turn(-world.player.pitch, 1.2)), state
+        return act(pitch=turn(-world.player.pitch, 1.2)), state
     if aim is None:
-        return _search(world, replace(state, target=None))
+        return search(world, replace(state, target=None))
     state = replace(state, target=(aim.cell[0], aim.cell[2]), searched=0)
     if abs(aim.yaw) < 12.0 and _at(looked, "_leaves", 2.0):
-        return _act("attack"), state
+        return act("attack"), state
     if state.escape or state.stuck >= STUCK_TICKS:
-        return _escape(state, aim)
+        return escape(state, aim.yaw)
     return _approach(aim), state
 
 
@@ -270,25 +288,25 @@ def _approach(aim: _Aim) -> Action:
     """Turn towards the log, and walk when roughly facing it."""
     half_width = math.degrees(math.atan2(0.5, max(aim.distance, 0.5)))
     dead_band = max(1.2, 0.45 * half_width)
-    turn = {"pitch": _turn(aim.pitch, dead_band), "yaw": _turn(aim.yaw, dead_band)}
+    correction = {"pitch": turn(aim.pitch, dead_band), "yaw": turn(aim.yaw, dead_band)}
     walks = aim.distance > NEAR and abs(aim.yaw) < 30.0
-    return _act(*(("forward",) if walks else ()), **turn)
+    return act(*(("forward",) if walks else ()), **correction)
 
 
-def _search(world: WorldState, state: ChopperState) -> tuple[Action, ChopperState]:
+def search(world: WorldState, state: ChopperState) -> tuple[Action, ChopperState]:
     """Nothing in view: level the view and turn right; after a full turn walk on a little, then turn again."""
     state = replace(state, searched=state.searched + 1)
     phase = state.searched % (SEARCH_TICKS + WALK_TICKS)
     if 0 < phase <= SEARCH_TICKS:
-        return _act(pitch=_turn(-world.player.pitch, 1.2), yaw=10.0), state
+        return act(pitch=turn(-world.player.pitch, 1.2), yaw=10.0), state
     keys = ("forward", "jump") if state.stuck >= STUCK_TICKS else ("forward",)
-    return _act(*keys), state
+    return act(*keys), state
 
 
-def _escape(state: ChopperState, aim: _Aim) -> tuple[Action, ChopperState]:
+def escape(state: ChopperState, yaw: float) -> tuple[Action, ChopperState]:
     """Something is in the way: hop over it, else step aside, each time to the other side."""
     if not state.escape:
         state = replace(state, escape=ESCAPE_TICKS, side=-state.side)
     if state.escape > ESCAPE_TICKS // 2:
-        return _act("forward", "jump", yaw=_turn(aim.yaw, 6.0)), state
-    return _act("forward", "right" if state.side > 0 else "left"), replace(state, stuck=0)
+        return act("forward", "jump", yaw=turn(yaw, 6.0)), state
+    return act("forward", "right" if state.side > 0 else "left"), replace(state, stuck=0)
