@@ -375,8 +375,9 @@ def describe_agent(name_or_path: str | Path) -> dict[str, Any]:
     if kind in _COMPANIONS:
         classes = {name: load_object(path) for name, path in _COMPANIONS[kind].items()}
         counts = load_object("harness.agent.vpt.describe:count_parameters")(classes)
-        total = facts["parameters"]["total"] + sum(counts.values())
-        facts["parameters"] = {**facts["parameters"], **counts, "total": total}
+        parts = facts["parameters"]
+        total = parts.pop("total") + sum(counts.values())
+        facts["parameters"] = {**parts, **counts, "total": total}
         facts["bytes"] = {precision: size * total for precision, size in (("float32", 4), ("bfloat16", 2),
                                                                           ("float16", 2))}
     return facts

@@ -24,7 +24,7 @@ MOST_OPCODES = 500_000
 MOST_NUMBER_KEYS = 1000
 """Strings are hashed with a secret; numbers can be chosen to collide."""
 MOST_VALUES = 300_000
-"""Counted as they unfold: an element that is referred to twice counts twice."""
+"""Counted as they unfold: an element that is referred to twice counts twice. So many may also be copied by calls."""
 DEEPEST = 64
 LONGEST_NUMBER = 128
 """Bits. PyTorch's magic number has 77."""
@@ -42,6 +42,7 @@ _PUSH = frozenset((
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
 _NOTHING = frozenset({"PROTO", "FRAME"})
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 _REFUSED = {
     "EXT1": "an extension code", "EXT2": "an extension code", "EXT4": "an extension code",
     "NEXT_BUFFER": "a buffer outside of the file", "READONLY_BUFFER": "a buffer outside of the file",
@@ -73,7 +74,8 @@ class Record:
     items: list[Any] = field(default_factory=list)
 
 
-def walk_pickle(file: BinaryIO, listed: Callable[[str], bool], *, persistent: bool = False) -> Any:
+def walk_pickle(file: BinaryIO, listed: Callable[[str], bool], *, persistent: bool = False,
+                made: list[Record] | None = None) -> Any:
     """The value that a pickle describes, made of plain containers, numbers, strings and records.
 
     Args:
@@ -81,12 +83,13 @@ def walk_pickle(file: BinaryIO, listed: Callable[[str], bool], *, persistent: bo
             its last.
         listed: Which dotted names may become records.
         persistent: Whether persistent ids may, too (PyTorch's storages).
+        made: Gets every record, also those that are not part of the value: a reader that obeys makes them all.
 
     Raises:
         WeightsError: for a name that is not listed and anything else that is not plain; for what is no pickle, a
             truncated one, and one that is too large, too deep or refers to itself.
     """
-    machine = _Machine(listed, persistent)
+    machine = _Machine(listed, persistent, [] if made is None else made)
     try:
         for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
             if number >= MOST_OPCODES:
@@ -106,12 +109,12 @@ def walk_pickle(file: BinaryIO, listed: Callable[[str], bool], *, persistent: bo
 class _Machine:
     """The stack, the marks and the memo."""
 
-    def __init__(self, listed: Callable[[str], bool], persistent: bool) -> None:
-        self._listed, self._persistent = listed, persistent
+    def __init__(self, listed: Callable[[str], bool], persistent: bool, made: list[Record]) -> None:
+        self._listed, self._persistent, self._made = listed, persistent, made
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
-        self._number_keys = 0
+        self._number_keys = self._copied = 0
         self._stopped = False
 
     def result(self) -> Any:
@@ -155,7 +158,7 @@ class _Machine:
     def _name(self, name: str) -> Named:
         if name in (_ORDERED_DICT, *_MAKERS, *_SETS, *_BASES) or self._listed(name):
             return Named(name)
-        raise WeightsError(f"it asks for {name}")
+        raise WeightsError(f"it asks for {ascii(name[:100])[1:-1]}")
 
     # --- stack and memo ----------------------------------------------------------------------------------------------
 
@@ -268,9 +271,20 @@ class _Machine:
             raise WeightsError("it asks for something whose name is no text")
         self._stack.append(self._name(f"{module}.{name}"))
 
+    def _count_copies(self, *values: Any) -> None:
+        """A few steps of a program can have one long list copied again and again."""
+        self._copied += sum(len(value) for value in values if isinstance(value, (*_CONTAINERS, str, bytes)))
+        if self._copied > MOST_VALUES:
+            raise WeightsError(f"the pickle copies more than {MOST_VALUES:,} values")
+
+    def _push_record(self, record: Record) -> None:
+        self._made.append(record)
+        self._stack.append(record)
+
     def _make(self, maker: Any, arguments: Any, keywords: Any = None) -> None:
         if not isinstance(maker, Named) or not isinstance(arguments, tuple):
             raise WeightsError(f"it calls a {type(maker).__name__}, expected a listed name")
+        self._count_copies(arguments, keywords, *arguments)
         if maker.name == _ORDERED_DICT:
             self._stack.append({})
             for pairs in arguments:
@@ -282,7 +296,7 @@ class _Machine:
         elif _is_base(maker):
             raise WeightsError(f"it makes a {maker.name}")
         else:
-            self._stack.append(Record(maker.name, arguments, items=list(keywords.items()) if keywords else []))
+            self._push_record(Record(maker.name, arguments, items=list(keywords.items()) if keywords else []))
 
     def _reduce(self, _: Any) -> None:
         arguments, maker = self._stack.pop(), self._stack.pop()
@@ -313,7 +327,7 @@ class _Machine:
     def _persid(self, argument: Any) -> None:
         if not self._persistent:
             raise WeightsError("it asks for a persistent id, something outside of the file")
-        self._stack.append(Record("persistent id", (argument,)))
+        self._push_record(Record("persistent id", (argument,)))
 
     def _binpersid(self, _: Any) -> None:
         self._persid(self._stack.pop())
@@ -347,7 +361,7 @@ def _check_size(value: Any) -> None:
             n += 1
             if n > MOST_VALUES:
                 raise WeightsError(f"the pickle unfolds to more than {MOST_VALUES:,} values")
-            if isinstance(part, (dict, list, tuple, set, frozenset, Record)):
+            if isinstance(part, (*_CONTAINERS, Record)):
                 if len(open_parts) >= DEEPEST:
                     raise WeightsError(f"the pickle is nested deeper than {DEEPEST} levels, or refers to itself")
                 open_parts.append(_parts(part))

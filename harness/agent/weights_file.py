@@ -181,7 +181,12 @@ class _Claim:
 
 def _read_checkpoint(path: Path, wish: _Wish) -> dict[str, Tensor]:
     zipped = zipfile.is_zipfile(path)
-    claims, nested = _claims(*(_open_zip(path) if zipped else _open_legacy(path)))
+    made: list[Record] = []
+    table, storages = _open_zip(path, made) if zipped else _open_legacy(path, made)
+    claims, nested = _claims(table, storages)
+    for record in made:  # PyTorch makes these all, also where the program lets them drop
+        if record.name == _REBUILD:
+            _claim("a tensor that is not in the table", record, storages)
     claims = {name: claim for name, claim in claims.items() if wish.wanted(name)}
     if not zipped:
         # No mapping here: PyTorch's own tensors are the copies.
@@ -207,7 +212,7 @@ def _load(path: Path, nested: bool, *, mmap: bool) -> dict[str, Tensor]:
     return dict(table["state_dict"] if nested else table)
 
 
-def _open_zip(path: Path) -> tuple[Any, dict[str, int]]:
+def _open_zip(path: Path, made: list[Record]) -> tuple[Any, dict[str, int]]:
     """What the archive's pickle describes, and the bytes of each storage; nothing is unpacked before it is counted."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -218,7 +223,7 @@ def _open_zip(path: Path) -> tuple[Any, dict[str, int]]:
                 raise WeightsError(f"{entry.filename[:60]} in it is compressed: {entry.file_size:,} bytes are said to "
                                    f"come out of {entry.compress_size:,}; PyTorch does not compress")
         names = {entry.filename: entry.file_size for entry in entries}
-        if len(names) != len(entries):
+        if len({name.lower() for name in names}) != len(entries):  # PyTorch finds them in any case
             raise WeightsError("two entries of the archive have the same name")
         if sum(names.values()) > path.stat().st_size:
             raise WeightsError(f"the archive claims {sum(names.values()):,} bytes, the file has "
@@ -226,7 +231,8 @@ def _open_zip(path: Path) -> tuple[Any, dict[str, int]]:
         root = _root(names)
         if (n_bytes := names[f"{root}data.pkl"]) > _MOST_PICKLE:
             raise WeightsError(f"its data.pkl has {n_bytes:,} bytes, expected at most {_MOST_PICKLE:,}")
-        table = walk_pickle(io.BytesIO(archive.read(f"{root}data.pkl")), _LISTED.__contains__, persistent=True)
+        table = walk_pickle(io.BytesIO(archive.read(f"{root}data.pkl")), _LISTED.__contains__, persistent=True,
+                            made=made)
     prefix = f"{root}data/"
     return table, {name.removeprefix(prefix): size for name, size in names.items() if name.startswith(prefix)}
 
@@ -241,7 +247,7 @@ def _root(names: Mapping[str, int]) -> str:
     return found[0]
 
 
-def _open_legacy(path: Path) -> tuple[Any, dict[str, int]]:
+def _open_legacy(path: Path, made: list[Record]) -> tuple[Any, dict[str, int]]:
     """The same for the format before PyTorch 1.6: pickles in a row, then each storage as a count and its numbers."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -250,11 +256,11 @@ def _open_legacy(path: Path) -> tuple[Any, dict[str, int]]:
         if magic != _LEGACY_MAGIC:
             raise WeightsError(f"it holds {_kind(magic)}, and PyTorch did not write it")
         walk_pickle(start, _LISTED.__contains__), walk_pickle(start, _LISTED.__contains__)
-        table = walk_pickle(start, _LISTED.__contains__, persistent=True)
+        table = walk_pickle(start, _LISTED.__contains__, persistent=True, made=made)
         keys = walk_pickle(start, _LISTED.__contains__)
         file.seek(start.tell())
-        item_sizes = {record.arguments[0][2]: _STORAGES.get(record.arguments[0][1].name, 0)
-                      for record in _storages(table)}
+        described = [_storage(record) for record in made if record.name == "persistent id"]
+        item_sizes = {key: item_size for key, item_size, _ in described}
         storages: dict[str, int] = {}
         for key in keys:
             (count,) = struct.unpack("<q", file.read(8))
@@ -264,19 +270,6 @@ def _open_legacy(path: Path) -> tuple[Any, dict[str, int]]:
             storages[str(key)] = n_bytes
             file.seek(n_bytes, os.SEEK_CUR)
     return table, storages
-
-
-def _storages(value: Any) -> Iterator[Record]:
-    """Every well-formed persistent id in a walked pickle."""
-    if isinstance(value, Record):
-        if value.name == "persistent id":
-            _storage(value)
-            yield value
-        for part in (*value.arguments, value.state):
-            yield from _storages(part)
-    elif isinstance(value, (dict, list, tuple)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _storages(part)
 
 
 def _claims(table: Any, storages: Mapping[str, int]) -> tuple[dict[str, _Claim], bool]:
@@ -298,6 +291,9 @@ def _claims(table: Any, storages: Mapping[str, int]) -> tuple[dict[str, _Claim],
         if not isinstance(name, str) or not isinstance(value, Record):
             raise WeightsError(f'it holds {_kind(value)} under "{str(name)[:60]}", expected tensors by name')
         claims[name] = _claim(name[:80], value, storages)
+    if (n_bytes := sum(claim.n_bytes for claim in set(claims.values()))) > sum(storages.values()):
+        raise WeightsError(f"its tensors overlap: together they claim {n_bytes:,} bytes, and the file holds "
+                           f"{sum(storages.values()):,}")
     return claims, nested
 
 

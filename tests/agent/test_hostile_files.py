@@ -88,6 +88,17 @@ PROGRAMS: dict[str, tuple[bytes, str]] = {
     "a deep nest": (proto(b"]" * 3000 + b"a" * 2999 + b"."), "nested deeper than 64"),
     "a billion laughs": (proto(b"(K\x01lq\x00" + b"".join(
         b"0(" + (b"h" + bytes([i])) * 8 + b"lq" + bytes([i + 1]) for i in range(20)) + b"."), "unfolds to more"),
+    "a long list copied by every call": (proto(
+        b"ccollections\nOrderedDict\nq\x010" + text("a") + b"N\x86q\x020]q\x03(" + b"h\x02" * 20_000 + b"e0"
+        + b"h\x01h\x03\x85R0" * 20_000 + b"N."), "copies more than"),
+    "a long set made by every call": (proto(
+        b"cbuiltins\nset\nq\x010]q\x03(" + b"".join(text(f"{i:x}") for i in range(20_000)) + b"e0("
+        + b"h\x01h\x03\x85R" * 20_000 + b"1N."), "copies more than"),
+    "a long text copied by every call": (proto(
+        b"cbuiltins\nset\nq\x01" + text("a" * 100_000) + b"q\x0300" + b"h\x01h\x03\x85R0" * 20_000 + b"N."),
+        "copies more than"),
+    "marks of a terminal": (proto(text("os") + text("\x1b[2Jsystem" + "x" * 5000) + b"\x93.", 4),
+                            r"os.\x1b[2Jsystemxxx"),
     "colliding keys": (proto(b"}(" + b"".join(
         b"\x8a\x0a" + (i * (2**61 - 1)).to_bytes(10, "little", signed=True) + b"N" for i in range(1200)) + b"u."),
         "keys that are no texts"),
@@ -246,19 +257,22 @@ def test_what_is_no_config_file(content: str, tmp_path: Path) -> None:
 
 # --- checkpoints ---------------------------------------------------------------------------------------------------
 
-def tensor_program(shape: tuple[int, ...] = (2,), stride: tuple[int, ...] = (1,), count: int = 2, offset: int = 0,
-                   kind: str = "FloatStorage", key: str = "0", rebuild: str = "torch._utils\n_rebuild_tensor_v2"
-                   ) -> bytes:
+def tensor_program(**claims: Any) -> bytes:
     """``{"a": tensor}`` as PyTorch writes it, with claims of one's choice."""
+    return proto(b"}" + text("a") + tensor_steps(**claims) + b"s.")
+
+
+def tensor_steps(shape: tuple[int, ...] = (2,), stride: tuple[int, ...] = (1,), count: int = 2, offset: int = 0,
+                 kind: str = "FloatStorage", key: str = "0", rebuild: str = "torch._utils\n_rebuild_tensor_v2",
+                 hooks: bytes = b"ccollections\nOrderedDict\n)R") -> bytes:
     def number(n: int) -> bytes:
         return b"\x8a\x09" + n.to_bytes(9, "little", signed=True)
 
     def numbers(values: tuple[int, ...]) -> bytes:
         return b"(" + b"".join(map(number, values)) + b"t"
     storage = (b"(" + text("storage") + f"ctorch\n{kind}\n".encode() + text(key) + text("cpu") + number(count) + b"tQ")
-    tensor = (f"c{rebuild}\n(".encode() + storage + number(offset) + numbers(shape) + numbers(stride)
-              + b"\x89ccollections\nOrderedDict\n)RtR")
-    return proto(b"}" + text("a") + tensor + b"s.")
+    return (f"c{rebuild}\n(".encode() + storage + number(offset) + numbers(shape) + numbers(stride) + b"\x89" + hooks
+            + b"tR")
 
 
 def test_the_program_is_pytorchs(tmp_path: Path) -> None:
@@ -289,6 +303,35 @@ def test_tensors_that_claim_more_than_the_file_holds(claims: dict[str, Any], wor
     with pytest.raises(WeightsError) as caught:
         read_weights_file(path)
     assert words in str(caught.value)
+
+
+GOOD, LARGE = tensor_steps(), tensor_steps(shape=(1 << 28,), count=1 << 28)
+DICT = b"ccollections\nOrderedDict\n)R"
+
+
+@pytest.mark.parametrize("program", [
+    DICT + text("a") + GOOD + b"s}" + text("x") + LARGE + b"sb", LARGE + b"0" + DICT + text("a") + GOOD + b"s",
+    DICT + text("a") + LARGE + b"s" + text("a") + GOOD + b"s",
+    DICT + text("a") + tensor_steps(hooks=DICT + text("x") + LARGE + b"s") + b"s",
+], ids=["among attributes", "let drop", "written over", "among a tensor's hooks"])
+def test_tensors_that_are_made_and_not_kept(program: bytes, tmp_path: Path) -> None:
+    """PyTorch's reader makes them all the same."""
+    path = tmp_path / "a.weights"
+    archive(path, proto(program + b"."), {"0": struct.pack("<2f", 1, 2)})
+    with pytest.raises(WeightsError, match="not in the table: claims"):
+        read_weights_file(path)
+
+
+def test_many_tensors_of_the_same_bytes(tmp_path: Path) -> None:
+    """Each would be copied; the very same tensor under several names is one."""
+    path = tmp_path / "a.weights"
+    tied = b"}" + text("a") + GOOD + b"s" + text("b") + GOOD + b"s"
+    archive(path, proto(tied + b"."), {"0": struct.pack("<2f", 1, 2)})
+    back = read_weights_file(path)
+    assert back["a"] is back["b"]
+    archive(path, proto(tied + text("c") + tensor_steps(shape=(1,), offset=1) + b"s."), {"0": struct.pack("<2f", 1, 2)})
+    with pytest.raises(WeightsError, match="tensors overlap: together they claim 12 bytes, and the file holds 8"):
+        read_weights_file(path)
 
 
 def test_storages_are_not_made_by_call(tmp_path: Path) -> None:
@@ -335,6 +378,11 @@ def test_odd_archives(tmp_path: Path) -> None:
         file.writestr("a/data.pkl", tensor_program())
         file.writestr("a/data.pkl", tensor_program())
     with pytest.raises(WeightsError, match="same name"):
+        read_weights_file(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a/DATA.PKL", tensor_program(count=1 << 28, shape=(1 << 28,)))
+        file.writestr("a/data.pkl", tensor_program())
+    with pytest.raises(WeightsError, match="same name"):  # PyTorch would read the first
         read_weights_file(path)
 
 

@@ -114,6 +114,7 @@ def test_counts() -> None:
     assert describe_agent("vpt-rl-from-early-game-2x")["parameters"]["total"] == 248_495_294
     steve = describe_agent("steve-1")["parameters"]
     assert steve["goal embedding"] == 1_050_624 and steve["prior"] == 2_366_976 and steve["MineCLIP"] == 158_537_730
+    assert list(steve)[-1] == "total"
     assert steve["total"] - steve["prior"] - steve["MineCLIP"] == 249_545_918
     assert describe_agent("noop") == {}
 

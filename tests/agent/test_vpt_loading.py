@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,15 @@ def test_weights_that_do_not_fit(weights: dict[str, Any], words: list[str]) -> N
     with pytest.raises(WeightsError) as caught:
         VPTPolicy.from_released(TINY.policy_kwargs(), TINY.pi_head_kwargs(), weights)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_ever_so_many_foreign_names_are_refused_at_once() -> None:
+    """Looking for the nearest of each took minutes."""
+    weights = {f"net.recurrent_layer.blocks.{i}.mlp0.layer.weighty": torch.zeros(1) for i in range(20_000)}
+    begin = time.process_time()
+    with pytest.raises(WeightsError, match="nearest: net.recurrent_layer.blocks.0.mlp0.layer.weight"):
+        VPTPolicy.from_config("nano", weights)
+    assert time.process_time() - begin < 10
 
 
 def test_another_size_is_refused_by_shape() -> None:

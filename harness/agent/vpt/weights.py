@@ -17,6 +17,10 @@ __all__ = ["EXACT", "at_precision", "load_weights", "random_weights"]
 
 EXACT = "value_head.normalizer."
 """What stays float32 in every precision: three running statistics, whose small differences matter."""
+_SHOWN = 8
+"""Problems that an error lists."""
+_COMPARED = 1000
+"""Names among which the nearest is looked for."""
 
 
 def at_precision(weights: Mapping[str, Any], precision: str) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], *, adopt: bool =
         problems = [f"{name}: expected finite numbers, got NaN or infinity" for name in wanted
                     if not bool(weights[name].isfinite().all())]
     if problems:
-        shown = problems[:8] + ([f"... and {len(problems) - 8} more"] if len(problems) > 8 else [])
+        shown = problems[:_SHOWN] + ([f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
         raise WeightsError("the weights do not fit the model:\n  " + "\n  ".join(shown),
                            hint="use the weights file that belongs to this model size and these keyword arguments")
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
@@ -68,13 +72,13 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], *, adopt: bool =
 
 def _name_problems(wanted: set[str], given: set[str]) -> list[str]:
     missing, unexpected = sorted(wanted - given), sorted(given - wanted)
+    rows = [("unexpected", name, missing or sorted(wanted)) for name in unexpected]
+    rows += [("missing", name, unexpected) for name in missing]
     problems = []
-    for name in unexpected:
-        close = nearest_names(name, missing or wanted, n=1)
-        problems.append(f'unexpected weight "{name}"' + (f" (nearest: {close[0]})" if close else ""))
-    for name in missing:
-        close = nearest_names(name, unexpected, n=1)
-        problems.append(f'missing weight "{name}"' + (f" (nearest: {close[0]})" if close else ""))
+    for number, (what, name, others) in enumerate(rows):
+        # Looking for the nearest takes a while: only for those that are shown, and not among ever so many.
+        close = nearest_names(name, others[:_COMPARED], n=1) if number < _SHOWN else []
+        problems.append(f'{what} weight "{name[:200]}"' + (f" (nearest: {close[0][:200]})" if close else ""))
     return problems
 
 
