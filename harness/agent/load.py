@@ -191,7 +191,10 @@ def _weights_of(row: Any, path: Path, where: str | None) -> tuple[Path | None, s
             raise unknown_name("key of weights", str(key), _WEIGHTS_KEYS, where=where, error=AgentError)
     name = row["file"]
     folder = path.parent.resolve()
-    target = (folder / name).resolve()
+    target = folder / name
+    if (target / "model.safetensors").is_file():  # a folder as the hub has them
+        target /= "model.safetensors"
+    target = target.resolve()
     if not target.is_relative_to(folder):
         raise AgentError(f"weights: {name} lies outside the agent file's folder", where=where,
                          hint="put the weights beside the agent file, or in a folder below it")
@@ -231,7 +234,7 @@ def load_agent(name_or_path: str | Path, *, device: str = "auto", precision: str
         arguments["weights"] = _part_of(definition.weights, definition.kind, precision) \
             if definition.kind in _POLICIES else read_weights_file(definition.weights)
         arguments["weights_note"] = {"file": definition.weights.name, "sha256": digest, "licence": definition.licence}
-    agent = _built(cls, arguments, definition)
+    agent = _built(cls, arguments, definition, told_here=bool(overrides) or device not in ("auto", "cpu"))
     own = agent.description if arguments.get("random_seed") is not None else ""
     agent.name = definition.name
     agent.description = _honest(definition.headline, own)
@@ -293,7 +296,7 @@ def _load_published(agent: PublishedAgent, device: str, overrides: Mapping[str, 
             arguments[role] = functools.partial(_part_of, files.get(role, files["weights"]), role, "float32")
     arguments["weights_note"] = {"published": agent.name, "source": source.name, "sha256": digests,
                                  "licence": agent.licence}
-    built = _built(cls, arguments, definition)
+    built = _built(cls, arguments, definition, told_here=True)
     built.name, built.description = agent.name, agent.trained_for
     return built
 
@@ -383,11 +386,13 @@ def describe_agent(name_or_path: str | Path) -> dict[str, Any]:
     return facts
 
 
-def _built(cls: Any, arguments: Mapping[str, Any], definition: AgentDefinition) -> Agent:
-    where = definition.lines.get("arguments", str(definition.path))
+def _built(cls: Any, arguments: Mapping[str, Any], definition: AgentDefinition, *, told_here: bool) -> Agent:
+    # With arguments that the caller gave, the mistake may not be in the file.
+    where = None if told_here else definition.lines.get("arguments", str(definition.path))
     try:
         agent = cls(**arguments)
-    except WeightsError:
+    except WeightsError as problem:
+        problem.where = problem.where or str(definition.weights or definition.path)
         raise
     except AgentError as problem:
         problem.where = problem.where or where

@@ -43,6 +43,7 @@ _MOST_ENTRIES = 20_000
 _MOST_PICKLE = 32 << 20
 _MAPPED = 32 << 20
 """Bytes read through one mapping before it is let go."""
+_ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _HINT = "expected safetensors, or a state dict of tensors saved by torch.save"
 
@@ -93,8 +94,12 @@ def _file(path: Path) -> Path:
 
 def _is_safetensors(path: Path) -> bool:
     # Eight bytes of header length, then JSON.
+    return _first_bytes(path, 9)[8:] == b"{"
+
+
+def _first_bytes(path: Path, n: int) -> bytes:
     with path.open("rb") as file:
-        return file.read(9)[8:9] == b"{"
+        return file.read(n)
 
 
 def _refusal(problem: BaseException) -> str:
@@ -181,6 +186,8 @@ class _Claim:
 
 def _read_checkpoint(path: Path, wish: _Wish) -> dict[str, Tensor]:
     zipped = zipfile.is_zipfile(path)
+    if not zipped and _first_bytes(path, 4) == _ZIP_MAGIC:
+        raise WeightsError("the archive is cut off: its directory, which stands at the end, is missing")
     made: list[Record] = []
     table, storages = _open_zip(path, made) if zipped else _open_legacy(path, made)
     claims, nested = _claims(table, storages)

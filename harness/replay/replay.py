@@ -256,7 +256,7 @@ class _AgentReplay:
         assert self.agent is not None
         now = plain(self.agent.provenance())
         for key, value in now.items():
-            if key in then and key not in ("device", "name", "description") and then[key] != value:
+            if key in then and key not in ("device", "name", "description", "goal") and then[key] != value:
                 self.notes.append(f"the agent has changed since: {key} was {then[key]!r}, is {value!r}")
         if then.get("torch_threads") != self.agent.torch_threads:
             self.notes.append(f"the agent used {then.get('torch_threads')} threads then, {self.agent.torch_threads} "

@@ -131,6 +131,25 @@ def test_weights_from_a_file(tmp_path: Path, ending: str) -> None:
     assert agent.act({"pov": pov}, agent.initial_state(), np.random.default_rng(0)).value is not None
 
 
+def test_a_folder_of_the_hub_as_weights(tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    path, digest = tiny_file(tmp_path)
+    path.rename(tmp_path / "hub" / "model.safetensors")
+    file = write(tmp_path, f"kind: vpt\ndescription: tiny\nweights: {{file: hub}}\narguments:\n  {TINY_ARGUMENTS}\n")
+    assert load_agent(file).provenance()["weights"]["sha256"] == digest
+
+
+def test_mistakes_point_to_where_they_were_made(tmp_path: Path) -> None:
+    path, _ = tiny_file(tmp_path)
+    file = write(tmp_path, f"kind: vpt\ndescription: x\nweights: {{file: {path.name}}}\narguments: {{size: nano}}\n")
+    with pytest.raises(WeightsError, match="do not fit") as refusal:
+        load_agent(file)
+    assert refusal.value.where == str(path)
+    with pytest.raises(AgentError, match="precision") as refusal_of_argument:
+        load_agent("vpt-nano", precision="float8")
+    assert refusal_of_argument.value.where is None
+
+
 def test_another_digest(tmp_path: Path) -> None:
     path, _ = tiny_file(tmp_path)
     text = f"kind: vpt\ndescription: x\nweights: {{file: {path.name}, sha256: {'a' * 64}}}\narguments: {{size: nano}}\n"

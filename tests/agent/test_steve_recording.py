@@ -107,6 +107,14 @@ def test_a_replay_tells_the_agent_the_same(tiny: str, tmp_path: Path, told: dict
         assert call("replay", recording.path, "--verify", "--agent", tiny).exit_code == 1
 
 
+def test_a_goal_from_a_file_is_the_same_goal_as_numbers(tiny: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "goal.npy", np.full(512, 0.25, np.float32))
+    recording = record(tiny, tmp_path / "r", steps=3, goal=str(tmp_path / "goal.npy"))
+    (tmp_path / "goal.npy").unlink()
+    result = call("replay", recording.path, "--verify", "--agent", tiny)
+    assert result.exit_code == 0 and "changed" not in result.output, result.output
+
+
 def test_the_command_line(tiny: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = call("run", "trunk", "--agent", tiny, "--prompt", "chop a tree", "--cond-scale", "6", "--steps", "3",
