@@ -40,8 +40,8 @@ __all__ = ["GoerAgent", "GoerState"]
 ANIMALS = ("cow", "pig", "sheep")
 RANGE = 20.0
 """Farther animals (blocks) are too small to be seen well."""
-NEAR = 2.2
-"""Walk until the animal's middle is so many blocks away."""
+NEAR, NEAREST = 2.2, 1.4
+"""Walk until the animal's middle is ``NEAR`` blocks away; ``NEAREST`` where something hangs before it."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,9 @@ def _decide(world: WorldState, legs: ChopperState, aim: _Aim | None) -> tuple[Ac
     legs = replace(legs, searched=0)
     if not near and (legs.escape or legs.stuck >= STUCK_TICKS):
         return escape(legs, aim.yaw)
-    walks = aim.distance > NEAR and abs(aim.yaw) < 30.0
-    return act(*(("forward",) if walks else ()), pitch=turn(aim.pitch, max(1.2, 0.5 * aim.half_height)),
-               yaw=turn(aim.yaw, max(1.2, 0.45 * aim.half_width))), legs
+    looked = world.looking_at
+    # Leaves or grass before the crosshair, though the animal's middle can be seen: aim at that, and come nearer.
+    covered = near and looked is not None and looked.entity_id != aim.animal.id
+    walks = aim.distance > (NEAREST if covered else NEAR) and abs(aim.yaw) < 30.0
+    pitch, yaw = (1.2, 1.2) if covered else (max(1.2, 0.5 * aim.half_height), max(1.2, 0.45 * aim.half_width))
+    return act(*(("forward",) if walks else ()), pitch=turn(aim.pitch, pitch), yaw=turn(aim.yaw, yaw)), legs

@@ -48,13 +48,22 @@ def cast_agent(source: str, scenario: Scenario, name: str | None, device: str | 
     keywords: dict[str, Any] = {**(told or {}), "device": device, "precision": precision}
     keywords = {key: value for key, value in keywords.items() if value is not None}
     if name is not None and name != scenario.agent.name:
-        return load_agent(name, **keywords)
+        return _remarked(load_agent(name, **keywords))
     with _pointing(source, "agent", "name"):
         options = dict(scenario.agent.options)
         if {"prompt", "goal"} & keywords.keys():  # what it is told here takes the place of what the scenario tells it
             for key in ("prompt", "goal", "goal_frame"):
                 options.pop(key, None)
-        return load_agent(scenario.agent.name, **{**options, **keywords})
+        return _remarked(load_agent(scenario.agent.name, **{**options, **keywords}))
+
+
+def _remarked(agent: Agent) -> Agent:
+    """Say so where an agent that knows goals is told none."""
+    goals, goal = getattr(agent, "named_goals", ()), getattr(agent, "goal", None)
+    if goals and goal is not None and goal.kind == "none":
+        click.echo(f"{agent.name} is told nothing, so it plays undirected; goals it knows, for --prompt: "
+                   f"{', '.join(goals)}", err=True)
+    return agent
 
 
 def cast_hooks(agent: Agent, asked: Sequence[str], usual: Sequence[str], source: str | None = None) -> list[str]:

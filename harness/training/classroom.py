@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,7 @@ class Episode:
         frames: What the policy saw before each of them, uint8 [t, H, W, 3].
         labels: What the teacher would have done, int16 [t, 2].
         hints: float32 [t, N_HINTS], for the auxiliary loss.
+        goal: The number of what the learner is told, 0 for nothing; the seed decides it, too.
     """
 
     seed: int
@@ -50,6 +51,7 @@ class Episode:
     frames: npt.NDArray[np.uint8] = field(repr=False)
     labels: Tokens = field(repr=False)
     hints: npt.NDArray[np.float32] = field(repr=False)
+    goal: int = 0
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -57,19 +59,22 @@ class Episode:
 
 @dataclass(frozen=True)
 class Moment:
-    """What stands before one world now: tick, frame uint8 [H, W, 3], label (buttons, camera), hints [N_HINTS]."""
+    """What stands before one world now: tick, frame uint8 [H, W, 3], label (buttons, camera), hints [N_HINTS], goal."""
 
     tick: int
     frame: npt.NDArray[np.uint8]
     label: tuple[int, int]
     hints: npt.NDArray[np.float32]
+    goal: int = 0
 
 
 class _Running:
     """An episode in the making."""
 
-    def __init__(self, seed: int, noisy: bool, ticks: int, state: Any, frame_shape: tuple[int, ...]) -> None:
-        self.seed, self.noisy, self.ticks, self.state = seed, noisy, ticks, state
+    def __init__(self, seed: int, noisy: bool, ticks: int, teacher: Agent, goal: int,
+                 frame_shape: tuple[int, ...]) -> None:
+        self.seed, self.noisy, self.ticks, self.goal = seed, noisy, ticks, goal
+        self.teacher, self.state = teacher, teacher.initial_state()
         self.done = 0
         self.frames = np.empty((ticks, *frame_shape), dtype=np.uint8)
         self.labels = np.zeros((ticks, 2), dtype=np.int16)
@@ -87,7 +92,11 @@ class _Running:
     def episode(self) -> Episode:
         n = self.done
         return Episode(self.seed, self.noisy, self.tokens[:n].copy(), self.frames[:n], self.labels[:n].copy(),
-                       self.hints[:n].copy())
+                       self.hints[:n].copy(), self.goal)
+
+    def overrule(self, action: Action) -> None:
+        """Tell the teacher what was carried out."""
+        self.state = self.teacher.overruled(self.state, action)  # type: ignore[attr-defined]
 
 
 def load_teacher(name: str) -> Agent:
@@ -109,14 +118,15 @@ class Classroom:
     Args:
         scenes: What to draw episodes from.
         teacher: From ``load_teacher``.
+        others: Teachers of the scenes that name one, by name.
         n_worlds: How many.
         image_shape: (height, width, 3) of the policy's picture.
         threads: Workers for rules and renderer; no result depends on it.
     """
 
     def __init__(self, scenes: Scenes, teacher: Agent, n_worlds: int, image_shape: tuple[int, int, int], *,
-                 threads: int = 1) -> None:
-        self._scenes, self._teacher, self._shape = scenes, teacher, image_shape
+                 threads: int = 1, others: Mapping[str, Agent] | None = None) -> None:
+        self._scenes, self._teacher, self._shape, self._others = scenes, teacher, image_shape, others or {}
         # Only 128 columns matter for a picture 128 wide; another width needs the whole picture.
         self._vector = BlockWorldVector(scenes.scenario(0), n_worlds, agent_input=image_shape[1] == 128,
                                         threads=threads, autoreset_mode=AutoresetMode.DISABLED, copy=False)
@@ -137,7 +147,9 @@ class Classroom:
         """Start an episode of at most so many ticks in world i."""
         self._vector.worlds[i].scenario = self._scenes.scenario(seed)
         pictures = self._reset(i, seed)
-        running = _Running(seed, noisy, ticks, self._teacher.initial_state(), self._shape)
+        name = self._scenes.teacher(seed)
+        teacher = self._teacher if name is None else self._others[name]
+        running = _Running(seed, noisy, ticks, teacher, self._scenes.goal(seed), self._shape)
         self._running[i] = running
         self._look(i, running, pictures[i])
 
@@ -150,10 +162,10 @@ class Classroom:
     def _look(self, i: int, running: _Running, pov: npt.NDArray[np.uint8]) -> None:
         world = self._vector.worlds[i].world_state(blocks=True)
         # Teachers draw nothing: a label must be a function of what is there.
-        advice = self._teacher.act({"world_state": world}, running.state, _NO_CHANCE)
+        advice = running.teacher.act({"world_state": world}, running.state, _NO_CHANCE)
         running.state = advice.state
         running.moment = Moment(running.done, policy_frame(pov, self._shape[0], self._shape[1]),
-                                to_policy(advice.action), _hints(world, advice.state))
+                                to_policy(advice.action), _hints(world, advice.state), running.goal)
 
     def moments(self) -> list[Moment | None]:
         """What stands before every world now; None where there is no episode."""
@@ -177,7 +189,7 @@ class Classroom:
             if self._over[i] or running.done >= running.ticks:
                 ended[i], self._running[i] = running.episode(), None
                 continue
-            running.state = self._teacher.overruled(running.state, actions[i])  # type: ignore[attr-defined]
+            running.overrule(actions[i])
             self._look(i, running, pictures["pov"][i])
         return ended
 
@@ -198,7 +210,7 @@ class Classroom:
                 running.note((pair[0], pair[1]))
                 action = from_policy(*pair)
                 observation, *_ = self._vector.worlds[i].step(action)
-                running.state = self._teacher.overruled(running.state, action)  # type: ignore[attr-defined]
+                running.overrule(action)
                 self._look(i, running, observation["pov"])
 
     def unfinished(self) -> list[tuple[int, int, Tokens] | None]:

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 
 from harness.agent.agent import Agent
+from harness.agent.steve.agent import SteveAgent
+from harness.agent.steve.goals import invented_goal
+from harness.agent.steve.policy import StevePolicy
 from harness.agent.vpt.agent import VPTAgent
 from harness.agent.vpt.policy import VPTPolicy
 from harness.errors import HarnessError, TrainingError, unknown_name
@@ -78,7 +81,7 @@ def validation_scenario(validation: Validation) -> Scenario:
 
 
 def evaluate(policy: VPTPolicy, scenario: Scenario, outcome: str, seeds: Sequence[int], *, steps: int,
-             sampling: bool = True, worlds: int = 32,
+             sampling: bool = True, worlds: int = 32, goal: str | None = None, cond_scale: float | None = None,
              report: Callable[[int], None] = lambda done: None) -> EvaluationResult:
     """Let a policy play one episode per seed, and note when the outcome comes true; the episode then ends.
 
@@ -90,12 +93,18 @@ def evaluate(policy: VPTPolicy, scenario: Scenario, outcome: str, seeds: Sequenc
         steps: At most so many.
         sampling: Draw tokens from the policy's own distribution; False takes the most likely ones.
         worlds: How many are played at a time.
+        goal: What a policy of kind steve is told, by the name of an invented goal.
+        cond_scale: Strength of guidance towards it; None for none.
         report: Told how many episodes are over.
     """
     config = policy.config
-    agent = VPTAgent(policy_kwargs=config.policy_kwargs(), pi_head_kwargs=config.pi_head_kwargs(),
-                     weights=policy.state_dict(), device=str(policy.device), deterministic=not sampling,
-                     torch_threads=torch.get_num_threads())
+    told: dict[str, Any] = {}
+    if goal is not None:
+        told = {"prompt": goal, "goals": {goal: invented_goal(goal)}, "cond_scale": cond_scale}
+    kind = SteveAgent if isinstance(policy, StevePolicy) else VPTAgent
+    agent = kind(policy_kwargs=config.policy_kwargs(), pi_head_kwargs=config.pi_head_kwargs(),
+                 weights=policy.state_dict(), device=str(policy.device), deterministic=not sampling,
+                 torch_threads=torch.get_num_threads(), **told)
     return evaluate_agent(agent, scenario, outcome, seeds, steps=steps, sampling=sampling, worlds=worlds,
                           report=report)
 

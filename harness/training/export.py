@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.agent.load import AgentDefinition, widened
+from harness.agent.steve.goals import invented_goal
 from harness.agent.vpt.policy import VPTPolicy
 from harness.provenance import file_digest
 from harness.training.files import replace_file
 
 __all__ = ["deployed", "export_agent", "halved"]
+
+
+_GOALS = "goals."
+"""Before a goal's name: where a policy that is told what to do keeps its named goals in a weights file."""
 
 
 def halved(policy: VPTPolicy) -> dict[str, Tensor]:
@@ -25,18 +31,21 @@ def halved(policy: VPTPolicy) -> dict[str, Tensor]:
 
 def deployed(policy: VPTPolicy) -> VPTPolicy:
     """The policy as whoever loads the exported file will have it: rounded to float16, computed in float32."""
-    return VPTPolicy.from_config(policy.config, widened(halved(policy))).requires_grad_(False)
+    return type(policy).from_config(policy.config, widened(halved(policy))).requires_grad_(False)
 
 
 def export_agent(policy: VPTPolicy, definition: AgentDefinition, folder: Path, name: str, *,
-                 note: str) -> tuple[Path, str]:
+                 note: str, goals: Sequence[str] = ()) -> tuple[Path, str]:
     """Write ``name.safetensors`` and ``name.yaml``, an agent file that names it with its digest.
+
+    The weights file also holds the embeddings of named goals, as float32 tensors called ``goals.<name>``.
 
     Returns:
         The agent file, and the SHA-256 of the weights.
     """
     weights = folder / f"{name}.safetensors"
-    replace_file(weights, lambda path: save_file(halved(policy), path, metadata={"trained": note}))
+    tensors = {**halved(policy), **{_GOALS + goal: torch.from_numpy(invented_goal(goal)) for goal in goals}}
+    replace_file(weights, lambda path: save_file(tensors, path, metadata={"trained": note}))
     sha256 = file_digest(weights)
     arguments = {key: value for key, value in definition.arguments.items() if key != "random_seed"}
     table: dict[str, Any] = {

@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.agent.action_mapping import BUTTON_NAMES, NULL_CAMERA, button_table, camera_off
+from harness.agent.mineclip.config import EMBED
+from harness.agent.steve.goals import invented_goal
+from harness.agent.steve.policy import StevePolicy
 from harness.agent.vpt.config import VPTConfig
 from harness.agent.vpt.policy import VPTOutput, VPTPolicy
 from harness.agent.vpt.state import VPTState
@@ -93,8 +96,9 @@ class Learner:
 
     def __init__(self, config: VPTConfig, recipe: Recipe, weights: dict[str, Tensor] | None = None) -> None:
         self.recipe, self.precision = recipe, image_precision(recipe.precision)
-        self.policy = (VPTPolicy.random(config, recipe.seed) if weights is None
-                       else VPTPolicy.from_config(config, weights))
+        kind = StevePolicy if recipe.goals else VPTPolicy
+        self.policy = kind.random(config, recipe.seed) if weights is None else kind.from_config(config, weights)
+        self._goals = torch.from_numpy(np.stack([np.zeros(EMBED, np.float32), *map(invented_goal, recipe.goals)]))
         width = self.policy.state_dict()["net.img_process.cnn.dense.layer.weight"].shape[0]
         self.auxiliary = nn.Linear(width, CROSSHAIR + 3)
         nn.init.zeros_(self.auxiliary.weight)
@@ -152,7 +156,12 @@ class Learner:
             with torch.autocast("cpu", torch.bfloat16) if low else contextlib.nullcontext():
                 frozen = seen.dtype == torch.float16
                 embedded = self.policy.embed_maps(seen.float()) if frozen else self.policy.embed(seen)
-            out, after = self.policy.forward_embedded(embedded.float(), torch.from_numpy(chunk.first), self.memory)
+            embedded = embedded.float()
+            if isinstance(self.policy, StevePolicy):
+                numbers = torch.zeros(chunk.first.shape, dtype=torch.int64) if chunk.goals is None else \
+                    torch.from_numpy(chunk.goals)
+                embedded = self.policy.with_goal(embedded, self._goals[numbers])
+            out, after = self.policy.forward_embedded(embedded, torch.from_numpy(chunk.first), self.memory)
         return out, kept[0].float(), after
 
     @torch.inference_mode()
@@ -183,14 +192,17 @@ class Learner:
                         labels.numpy(), norm)
 
     @torch.inference_mode()
-    def act(self, frames: npt.NDArray[np.uint8], first: npt.NDArray[np.bool_], memory: VPTState
+    def act(self, frames: npt.NDArray[np.uint8], first: npt.NDArray[np.bool_], memory: VPTState,
+            goals: npt.NDArray[np.int64] | None = None
             ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], VPTState]:
-        """One step of several worlds: frames uint8 [b, H, W, 3], first [b].
+        """One step of several worlds: frames uint8 [b, H, W, 3], first [b], numbers of goals [b].
 
         Returns:
             Log-probabilities of buttons [b, 8641] and camera [b, 121], and the memory after it.
         """
-        out, after = self.policy(torch.from_numpy(frames)[:, None], torch.from_numpy(first)[:, None], memory)
+        told = () if goals is None or not isinstance(self.policy, StevePolicy) else \
+            (self._goals[torch.from_numpy(goals)],)
+        out, after = self.policy(torch.from_numpy(frames)[:, None], torch.from_numpy(first)[:, None], memory, *told)
         return out.buttons[:, 0].numpy(), out.camera[:, 0].numpy(), after
 
 

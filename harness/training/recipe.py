@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -26,20 +26,33 @@ __all__ = [
 ]
 
 Scalar = str | bool | int | float
+Name = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    _younger: ClassVar[frozenset[str]] = frozenset()
+    """Keys that came later. A recipe without them is written, and has the digest it had, as before there were any."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key not in self._younger or value}
 
 
 class SceneChoice(_Model):
     """A scenario to draw episodes from. A parameter with a list is drawn from that list for every episode."""
 
+    _younger = frozenset({"goal", "teacher"})
+
     scenario: str
     share: Annotated[float, Field(gt=0)] = 1.0
     parameters: dict[str, Scalar | list[Scalar]] = {}
+    goal: Name | None = None
+    """What a learner of kind steve is told in these episodes."""
+    teacher: Name | None = None
+    """Who demonstrates here, instead of the recipe's teacher."""
 
 
 class Teacher(_Model):
@@ -117,6 +130,8 @@ class Stage(_Model):
 class Validation(_Model):
     """Held-out episodes: how often the trained agent reaches the outcome. Their seeds never occur in training."""
 
+    _younger = frozenset({"goal", "cond_scale"})
+
     scenario: str = "treechop"
     parameters: dict[str, Scalar] = {}
     outcome: str = "mined_log"
@@ -125,15 +140,23 @@ class Validation(_Model):
     first_seed: Annotated[int, Field(ge=0, lt=1_000_000_000)] = 100_000
     every: Annotated[int, Field(ge=0)] = 0
     """In optimiser steps; 0 validates only at the end of each stage."""
+    goal: Name | None = None
+    """What the agent is told; None leaves it undirected."""
+    cond_scale: float | None = None
+    """Strength of guidance towards the goal; None for none."""
 
 
 class Recipe(_Model):
     """Everything that decides the trained weights, apart from machine and versions."""
 
+    _younger = frozenset({"also", "goal_dropout"})
+
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     start_from: str | None = None
     """Agent whose weights training starts from; None starts from random weights."""
     scenes: Annotated[tuple[SceneChoice, ...], Field(strict=False, min_length=1)]
+    goal_dropout: Share = 0.0
+    """Share of the episodes with a goal in which the learner is not told it."""
     teacher: Teacher = Teacher()
     noise: Noise = Noise()
     optimiser: Optimiser = Optimiser()
@@ -161,10 +184,22 @@ class Recipe(_Model):
             raise ValueError(f"each stage needs a name of its own, got {', '.join(names)}")
         return self
 
-    @model_serializer(mode="wrap")
-    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A recipe without it is written, and has the digest it had, as before there was such a key.
-        return {key: value for key, value in handler(self).items() if key != "also" or value}
+    @model_validator(mode="after")
+    def _knows_its_goals(self) -> Recipe:
+        for rule in (self.validation, *self.also):
+            if rule.goal is not None and rule.goal not in self.goals:
+                raise ValueError(f'a rule of validation tells the goal "{rule.goal}", and no scene does; '
+                                 f"the scenes' goals: {', '.join(self.goals) or 'none'}")
+            if rule.cond_scale is not None and rule.goal is None:
+                raise ValueError("cond_scale guides towards a goal, and this rule of validation has none")
+        if self.goal_dropout and not self.goals:
+            raise ValueError("goal_dropout leaves out goals, and no scene has one")
+        return self
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        """The goals of its scenes, each once, in the order of the file."""
+        return tuple(dict.fromkeys(choice.goal for choice in self.scenes if choice.goal is not None))
 
     @property
     def n_steps(self) -> int:
@@ -204,13 +239,17 @@ def read_recipe(name_or_path: str | Path, *, seed: int | None = None, smoke: boo
     if not isinstance(table.get("training"), dict):
         raise TrainingError(f'agent "{definition.name}" has no recipe: its file says nothing under "training"',
                             where=str(path), hint="docs/training.md shows one; agents/recipes/ holds the bundled ones")
-    if definition.kind != "vpt":
-        raise TrainingError(f"only agents of kind vpt can be trained, this one is of kind {definition.kind}",
+    if definition.kind not in ("vpt", "steve"):
+        raise TrainingError(f"only agents of kind vpt and steve can be trained, this one is of kind {definition.kind}",
                             where=str(path))
     try:
         recipe = Recipe.model_validate(table["training"])
     except ValidationError as problem:
         raise _told(problem, root, path) from None
+    if bool(recipe.goals) != (definition.kind == "steve"):
+        raise TrainingError("agents of kind steve learn to do what they are told, and no scene has a goal"
+                            if not recipe.goals else "only agents of kind steve can be told a goal",
+                            where=str(path), hint="give a scene a goal" if not recipe.goals else "set kind: steve")
     if seed is not None:
         recipe = recipe.model_copy(update={"seed": seed})
     return definition, shrunk(recipe) if smoke else recipe

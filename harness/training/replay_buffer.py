@@ -24,12 +24,14 @@ class Chunk:
         first: bool [b, t]: an episode begins.
         labels: int64 [b, t, 2]: buttons and camera index.
         hints: float32 [b, t, N_HINTS].
+        goals: int64 [b, t]: the number of what the learner is told, 0 for nothing; None is nothing throughout.
     """
 
     frames: npt.NDArray[np.uint8] | npt.NDArray[np.float16]
     first: npt.NDArray[np.bool_]
     labels: npt.NDArray[np.int64]
     hints: npt.NDArray[np.float32]
+    goals: npt.NDArray[np.int64] | None = None
 
 
 class Library:
@@ -114,14 +116,14 @@ class Streams:
         b = len(self.places)
         parts: list[npt.NDArray[Any]] = []
         first, labels = np.zeros((b, ticks), np.bool_), np.empty((b, ticks, 2), np.int64)
-        hints = np.empty((b, ticks, N_HINTS), np.float32)
+        hints, goals = np.empty((b, ticks, N_HINTS), np.float32), np.zeros((b, ticks), np.int64)
         for i in range(b):
             for there, episode, here, fresh in self._pass(i, ticks, lambda: library.choose(stage, rng), rng):
-                first[i, there.start] = fresh
+                first[i, there.start], goals[i, there] = fresh, episode.goal
                 labels[i, there], hints[i, there] = episode.labels[here], episode.hints[here]
                 parts.append((episode.frames if seen is None else seen(episode))[here])
         frames: npt.NDArray[Any] = np.concatenate(parts)
-        return Chunk(frames.reshape(b, ticks, *frames.shape[1:]), first, labels, hints)
+        return Chunk(frames.reshape(b, ticks, *frames.shape[1:]), first, labels, hints, goals)
 
     def _pass(self, i: int, ticks: int, choose: Callable[[], Episode], rng: np.random.Generator
               ) -> Iterator[tuple[slice, Episode, slice, bool]]:

@@ -25,14 +25,19 @@ class Scenes:
 
     Args:
         choices: What to mix, by share.
+        dropout: Share of the episodes with a goal in which it is left out.
+
+    Attributes:
+        goals: Names of the goals, each once; in episodes they are numbers from 1 on, and 0 is no goal.
 
     Raises:
         ScenarioError: for an unknown scenario or parameter.
         TrainingError: for an empty list of values.
     """
 
-    def __init__(self, choices: Sequence[SceneChoice]) -> None:
-        self._choices = tuple(choices)
+    def __init__(self, choices: Sequence[SceneChoice], dropout: float = 0.0) -> None:
+        self._choices, self._dropout = tuple(choices), dropout
+        self.goals = tuple(dict.fromkeys(choice.goal for choice in choices if choice.goal is not None))
         self._loaded: dict[str, Scenario] = {}
         shares = np.array([choice.share for choice in choices], dtype=np.float64)
         self._shares = shares / shares.sum()
@@ -53,12 +58,27 @@ class Scenes:
 
     def scenario(self, seed: int) -> Scenario:
         """The scenario of the episode with this seed; the seed also decides its world."""
-        # A stream of its own: the world draws from SeedSequence(seed) without a key.
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(7,)))
-        choice = self._choices[int(rng.choice(len(self._choices), p=self._shares))]
+        choice, rng = self._choice(seed)
         values = {name: v[int(rng.integers(len(v)))] if isinstance(v, list) else v
                   for name, v in choice.parameters.items()}
         return self._load(choice.scenario, values)
+
+    def _choice(self, seed: int) -> tuple[SceneChoice, np.random.Generator]:
+        # A stream of its own: the world draws from SeedSequence(seed) without a key.
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(7,)))
+        return self._choices[int(rng.choice(len(self._choices), p=self._shares))], rng
+
+    def teacher(self, seed: int) -> str | None:
+        """Who demonstrates in the episode with this seed; None for the recipe's teacher."""
+        return self._choice(seed)[0].teacher
+
+    def goal(self, seed: int) -> int:
+        """The number of what the learner is told in the episode with this seed; 0 for nothing."""
+        goal = self._choice(seed)[0].goal
+        if goal is None:
+            return 0
+        dropped = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(9,))).random() < self._dropout
+        return 0 if dropped else 1 + self.goals.index(goal)
 
     @staticmethod
     def draw_seed(rng: np.random.Generator) -> int:

@@ -97,7 +97,8 @@ class SharedControl:
         """The learner looks at every picture, also where the teacher acts: its memory holds all it saw."""
         frames = np.stack([moment.frame for moment in moments])
         first = np.array([moment.tick == 0 for moment in moments])
-        buttons, camera, self._memory = self._learner.act(frames, first, self._memory)
+        goals = np.array([moment.goal for moment in moments], np.int64)
+        buttons, camera, self._memory = self._learner.act(frames, first, self._memory, goals)
         own: list[Any] = [draw_tokens(buttons[i], camera[i], self._rng) for i in range(len(moments))]
         return [moment.label if self._teaching[i] else own[i] for i, moment in enumerate(moments)]
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from harness.agent.load import AgentDefinition, load_agent
+from harness.agent.mineclip.config import EMBED
+from harness.agent.steve.policy import StevePolicy
 from harness.agent.vpt.agent import VPTAgent
 from harness.agent.vpt.config import VPTConfig, size_config
 from harness.agent.vpt.state import VPTState
@@ -40,6 +42,7 @@ from harness.training.shared_control import SharedControl, Unfinished
 __all__ = ["Progress", "Trainer", "config_of", "learning_rate"]
 
 COLLECTING_WORLDS = 8
+GOAL_LAYER = "net.mineclip_embed_linear"
 LOG, CURVES = "log.jsonl", "curves.svg"
 
 
@@ -106,7 +109,8 @@ class Trainer:
         elif checkpoint_dirs(folder) or (folder / LOG).exists():
             raise TrainingError(f"{folder} holds a training run already",
                                 hint="go on with --resume, or choose another folder with --out")
-        self._teacher, self._scenes = load_teacher(recipe.teacher.agent), Scenes(recipe.scenes)
+        self._teacher, self._scenes = load_teacher(recipe.teacher.agent), Scenes(recipe.scenes, recipe.goal_dropout)
+        self._others = {name: load_teacher(name) for name in dict.fromkeys(c.teacher for c in recipe.scenes) if name}
         self._rules = [(rule, validation_scenario(rule)) for rule in (recipe.validation, *recipe.also)]
         torch.set_num_threads(threads)
         self.learner = Learner(self.config, recipe, self._first_weights() if checkpoint is None else None)
@@ -137,7 +141,12 @@ class Trainer:
         if not isinstance(agent, VPTAgent) or agent.policy.config != self.config:
             raise TrainingError(f"start_from: {self.recipe.start_from} is no VPT agent of the same sizes",
                                 where=str(self.definition.path))
-        return dict(agent.policy.state_dict())
+        weights = dict(agent.policy.state_dict())
+        if self.recipe.goals and not isinstance(agent.policy, StevePolicy):
+            # Until it learns, what it is told changes nothing of what it does.
+            weights |= {f"{GOAL_LAYER}.weight": torch.zeros(self.config.hidsize, EMBED),
+                        f"{GOAL_LAYER}.bias": torch.zeros(self.config.hidsize)}
+        return weights
 
     def _refuse_other(self, state: Mapping[str, Any]) -> None:
         mine = {**self.recipe.model_dump(mode="json"), "policy": self.config.policy_kwargs(),
@@ -169,9 +178,12 @@ class Trainer:
                 self._advance(index, within)
         finally:
             self._stop_control()
-        path, _ = export_agent(self.learner.policy, self.definition, self.folder, self.definition.name,
-                               note=f"trained for {self.step} steps, seed {self.recipe.seed}")
+        path, _ = self._export(self.folder, self.definition.name)
         return path
+
+    def _export(self, folder: Path, name: str) -> tuple[Path, str]:
+        return export_agent(self.learner.policy, self.definition, folder, name, goals=self.recipe.goals,
+                            note=f"trained for {self.step} steps, seed {self.recipe.seed}")
 
     def _tell(self, label: str, total: int | None) -> None:
         if self._progress is not None and label != self._told:
@@ -197,7 +209,8 @@ class Trainer:
             self._unfinished = None
 
     def _classroom(self, worlds: int) -> Classroom:
-        return Classroom(self._scenes, self._teacher, worlds, self.config.image_shape, threads=self._threads)
+        return Classroom(self._scenes, self._teacher, worlds, self.config.image_shape, threads=self._threads,
+                         others=self._others)
 
     def _demonstrate(self, stage: Stage) -> None:
         started = time.perf_counter()
@@ -268,17 +281,18 @@ class Trainer:
             seeds = range(rule.first_seed, rule.first_seed + rule.episodes)
             self._tell("validation", rule.episodes)
             # The curve shows the first rule alone.
-            told = {"kind": "also", "outcome": rule.outcome, "parameters": rule.parameters} if place else \
-                {"kind": "validation"}
+            told: dict[str, Any] = {"kind": "validation"}
+            if place:
+                told = {"kind": "also", "outcome": rule.outcome, "parameters": rule.parameters}
+            told |= {"goal": rule.goal, "cond_scale": rule.cond_scale} if self.recipe.goals else {}
             for sampling in (True, False) if ends else (True,):
                 result = evaluate(policy, scenario, rule.outcome, seeds, steps=rule.steps, sampling=sampling,
-                                  report=self._report())
+                                  goal=rule.goal, cond_scale=rule.cond_scale, report=self._report())
                 self._log({**told, "stage": stage.name, **result.as_dict(),
                            "seconds": round(time.perf_counter() - started, 1)})
         keep = self.folder / "kept"
         keep.mkdir(exist_ok=True)
-        export_agent(self.learner.policy, self.definition, keep, f"{self.definition.name}-{self.step:07d}",
-                     note=f"trained for {self.step} steps, seed {self.recipe.seed}")
+        self._export(keep, f"{self.definition.name}-{self.step:07d}")
         svg = curves_svg(read_log(self.folder / LOG))
         replace_file(self.folder / CURVES, lambda path: path.write_text(svg, encoding="utf-8"))
 

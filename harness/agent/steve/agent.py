@@ -52,6 +52,7 @@ class SteveAgent(VPTAgent):
         goals: Embeddings by name; a prompt is then looked up here and needs neither MineCLIP nor prior. A weights file
             of our own may hold some as tensors called ``goals.<name>``.
         cond_scale: Strength of guidance; ``auto`` is 6 for prompts and 7 for other goals, ``none`` runs one row.
+        auto_scale: What ``auto`` is for this agent instead, whatever the goal: a number, or ``none``.
         deterministic_prior: Take the mean of what the prior draws. A ``deterministic`` agent does so in any case.
         prior: The prior's weights, or a function that reads them; needed for a prompt.
         mineclip: MineCLIP's weights, or a function that reads them; needed for a prompt or a video.
@@ -70,7 +71,8 @@ class SteveAgent(VPTAgent):
                  precision: str = "float32", deterministic: bool = False, torch_threads: int | None = None,
                  prompt: str | None = None, goal: str | Path | Sequence[float] | None = None,
                  goal_frame: int | None = None, goals: Mapping[str, Any] | None = None,
-                 cond_scale: float | str | None = "auto", deterministic_prior: bool = False,
+                 cond_scale: float | str | None = "auto", auto_scale: float | str | None = None,
+                 deterministic_prior: bool = False,
                  prior: Weights | None = None, mineclip: Weights | None = None) -> None:
         weights, shipped = _apart(weights)
         super().__init__(size=size, policy_kwargs=policy_kwargs, pi_head_kwargs=pi_head_kwargs, weights=weights,
@@ -86,7 +88,7 @@ class SteveAgent(VPTAgent):
         self.deterministic_prior = deterministic or deterministic_prior
         self._prior: Prior | None = None
         self.goal = self._understood(prompt, goal, goal_frame)
-        self.cond_scale = _scale(cond_scale, self.goal.kind)
+        self.cond_scale = _scale(cond_scale, self.goal.kind, auto_scale)
 
     # --- goals -----------------------------------------------------------------------------------------------------
 
@@ -225,6 +227,11 @@ class SteveAgent(VPTAgent):
     # --- hooks, memory, provenance ---------------------------------------------------------------------------------
 
     @property
+    def named_goals(self) -> tuple[str, ...]:
+        """Names of the goals of its own that a prompt may be; empty where prompts are plain English."""
+        return tuple(self._named or ())
+
+    @property
     def rows(self) -> tuple[str, ...]:
         """``cond`` and ``uncond`` under guidance; else nothing."""
         return () if self.cond_scale is None else ROWS
@@ -315,14 +322,17 @@ def _array(embed: Tensor) -> Embedding:
     return np.array(embed[0].cpu().numpy(), np.float32)
 
 
-def _scale(given: float | str | None, kind: str) -> float | None:
-    """The strength of guidance, None for none."""
-    if given is None or given == "none" or (given == "auto" and kind == "none"):
+def _scale(given: float | str | None, kind: str, usual: float | str | None) -> float | None:
+    """The strength of guidance, None for none; ``usual`` is what ``auto`` is, None for the published one."""
+    for key, value, words in (("auto_scale", usual, ("none",)), ("cond_scale", given, ("auto", "none"))):
+        if value is None or value in words:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -1e6 < value < 1e6:
+            raise AgentError(f"{key}: expected a number, {' or '.join(map(repr, words))}, got {value!r}")
+    if given == "auto" and kind != "none":
+        given = usual if usual is not None else TEXT_SCALE if kind == "prompt" else VISUAL_SCALE
+    if given in (None, "none", "auto"):
         return None
-    if given == "auto":
-        return TEXT_SCALE if kind == "prompt" else VISUAL_SCALE
-    if isinstance(given, bool) or not isinstance(given, int | float) or not -1e6 < given < 1e6:
-        raise AgentError(f'cond_scale: expected a number, "auto" or "none", got {given!r}')
     if kind == "none":
         raise AgentError(f"cond_scale: {given!r} guides towards a goal, and there is none",
                          hint="give a prompt or a goal, or leave cond_scale out")

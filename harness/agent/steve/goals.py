@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from harness.agent.mineclip.model import resize_clip
 from harness.errors import AgentError
 from harness.world.video import read_frames
 
-__all__ = ["EMBEDDING_FILES", "Embedding", "Goal", "embedding", "given_goal", "named_goal", "read_clip",
-           "read_embeddings"]
+__all__ = ["EMBEDDING_FILES", "Embedding", "Goal", "embedding", "given_goal", "invented_goal", "named_goal",
+           "read_clip", "read_embeddings"]
 
 EMBEDDING_FILES = (".npy", ".npz", ".safetensors")
 _LARGEST = 64 << 20
+_LENGTH = 8.0
 
 Embedding = npt.NDArray[np.float32]
 
@@ -113,6 +115,18 @@ def named_goal(prompt: str, table: Mapping[str, Any]) -> Embedding | None:
     same = {" ".join(name.lower().split()): value for name, value in table.items()}
     found = same.get(" ".join(prompt.lower().split()))
     return None if found is None else embedding(found, f'goal "{prompt}"')
+
+
+def invented_goal(name: str) -> Embedding:
+    """A direction for a goal of our own, float32 [512] of length 8: it says which goal it is, and means nothing.
+
+    The name decides it: 512 normal numbers of NumPy's PCG64, seeded with the SHA-256 of the name (lower case, single
+    spaces) as eight words of 32 bits, little endian, and brought to that length.
+    """
+    spelt = " ".join(name.lower().split())
+    words = np.frombuffer(hashlib.sha256(spelt.encode()).digest(), "<u4")
+    drawn = np.random.Generator(np.random.PCG64([int(word) for word in words])).standard_normal(EMBED)
+    return np.array(drawn * (_LENGTH / np.linalg.norm(drawn)), np.float32)
 
 
 def read_clip(path: str | Path, last: int | None, size: tuple[int, int]) -> npt.NDArray[np.uint8]:

@@ -116,15 +116,18 @@ class StevePolicy(VPTPolicy):
         if cond_scale is not None:
             x, first = torch.cat((x, x)), torch.cat((first, first))
             goal = torch.cat((goal, torch.zeros_like(goal)))
-        net: Any = self.net
-        linear = net.mineclip_embed_linear
-        told = F.linear(goal, linear.weight, linear.bias).expand(x.shape)
-        x = self._see("hook_full_embed", x + self._see("hook_goal_embed", told))
-        out, after = self.forward_embedded(x, first, state)
+        out, after = self.forward_embedded(self.with_goal(x, goal), first, state)
         steered = _guide(out, rows, cond_scale)
         if self.hook_stack.listeners:
             self._margins(steered.buttons, "guided.")
         return steered, after
+
+    def with_goal(self, x: Tensor, goal: Tensor) -> Tensor:
+        """What enters the first block: embeddings [b, t, d] from ``embed``, and goals [b, 1 or t, 512]."""
+        net: Any = self.net
+        linear = net.mineclip_embed_linear
+        told = F.linear(goal, linear.weight, linear.bias).expand(x.shape)
+        return self._see("hook_full_embed", x + self._see("hook_goal_embed", told))
 
     def _checked_goal(self, goal: Tensor | None, b: int, t: int) -> Tensor:
         """The goal as [b, 1 or t, 512] in the policy's own dtype."""
