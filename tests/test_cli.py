@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from fakes import FakeWorld
 
@@ -408,6 +409,31 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     with process.stderr:
         assert process.stderr.read() == ""
     assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(("problem", "said", "wanted"), [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7 GiB."),
+     "out of GPU memory (it wanted 2.00 GiB more): take a smaller size", "or --device cpu"),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+     "out of GPU memory: take a smaller size", "or --device cpu"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes."),
+     "out of memory (it wanted 4096 bytes more): take a smaller size", "--precision bfloat16"),
+    (MemoryError(), "out of memory: take a smaller size", "--precision bfloat16"),
+])
+def test_memory_that_runs_out_is_one_line_with_smaller_options(
+        problem: Exception, said: str, wanted: str, scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_agent(name: str, **keywords: object) -> None:
+        raise problem
+
+    monkeypatch.setattr("harness.cli.cast.load_agent", load_agent)
+    result = call("run", scenario, "--agent", "vpt-foundation-3x", "--backend", "fake", "--no-record")
+    assert result.exit_code == 2 and said in result.output and wanted in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_marks_that_steer_a_terminal_are_spelt_out() -> None:
+    result = call("run", "\x1b[2Jtrunk")
+    assert result.exit_code == 2 and "\x1b" not in result.output and r"\x1b[2Jtrunk" in result.output
 
 
 def test_a_bug_shows_its_traceback(scenario: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -44,8 +45,25 @@ class Refusal(click.ClickException):
 
 
 def in_words(message: str) -> str:
-    """A message as the command line prints it; lists of problems in a file say "error:" themselves."""
+    """A message as the command line prints it; lists of problems in a file say "error:" themselves.
+
+    What a file holds may stand in it: marks that steer a terminal are spelt out.
+    """
+    message = "".join(c if c == "\n" or c.isprintable() else ascii(c)[1:-1] for c in message)
     return message if message.startswith("error:") else f"error: {message}"
+
+
+def _out_of_memory(problem: BaseException) -> HarnessError | None:
+    """What to say of memory that ran out; None for anything else. PyTorch, which may not be here, has many words."""
+    words = str(problem)
+    if not isinstance(problem, MemoryError) and not re.search("out of memory|can't allocate memory|alloc_failed", words,
+                                                              re.IGNORECASE):
+        return None
+    on_gpu = re.search("cuda|cublas|cudnn", words, re.IGNORECASE)
+    asked = re.search(r"tried to allocate ([\d.]+ \w+)", words, re.IGNORECASE)
+    return HarnessError(f"out of {'GPU ' if on_gpu else ''}memory{f' (it wanted {asked[1]} more)' if asked else ''}: "
+                        "take a smaller size of the agent, --precision bfloat16, fewer --hooks"
+                        f"{', or --device cpu' if on_gpu else ''}")
 
 
 class LazyGroup(click.Group):
@@ -84,11 +102,16 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in self._table.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run; a ``HarnessError`` becomes a message, Ctrl-C exit code 130."""
+        """Run; a ``HarnessError`` or a lack of memory becomes a message, Ctrl-C exit code 130."""
         try:
             return super().invoke(ctx)
         except HarnessError as problem:
             raise Refusal(problem) from problem
+        except (MemoryError, RuntimeError) as problem:
+            lack = _out_of_memory(problem)
+            if lack is None:
+                raise
+            raise Refusal(lack) from problem
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
