@@ -55,6 +55,8 @@ _NOT_TAKEN = {
     "prompt": _GOALLESS, "goal": _GOALLESS, "goal_frame": _GOALLESS, "cond_scale": _GOALLESS,
 }
 """Argument that some kinds have -> what to say of the others, and what to do."""
+_GOALS = "goals."
+"""Before the names of an agent's own goals in its weights file."""
 _COMPANIONS = {"steve": {"prior": "harness.agent.steve.prior:Prior", "MineCLIP": "harness.agent.mineclip:MineCLIP"}}
 """Kind -> the models that come with its policy."""
 
@@ -365,17 +367,19 @@ def describe_agent(name_or_path: str | Path) -> dict[str, Any]:
     """
     if str(name_or_path) in published_names():
         row = published_agent(str(name_or_path))
-        kind, arguments = row.kind, {"size": row.size}
+        kind, arguments, goals = row.kind, {"size": row.size}, []
     else:
         definition = read_agent_definition(name_or_path)
-        kind, arguments = definition.kind, dict(definition.arguments)
+        kind, arguments, goals = definition.kind, dict(definition.arguments), _own_goals(definition)
     if kind not in _POLICIES:
         return {}
     config = arguments.get("size") or load_object(_CONFIG).from_released(
         arguments.get("policy_kwargs") or {}, arguments.get("pi_head_kwargs") or {})
     facts: dict[str, Any] = load_object("harness.agent.vpt.describe:describe_policy")(
         config, load_object(_POLICIES[kind]))
-    if kind in _COMPANIONS:
+    if goals:
+        facts["goals"] = goals
+    elif kind in _COMPANIONS:
         classes = {name: load_object(path) for name, path in _COMPANIONS[kind].items()}
         counts = load_object("harness.agent.vpt.describe:count_parameters")(classes)
         parts = facts["parameters"]
@@ -384,6 +388,17 @@ def describe_agent(name_or_path: str | Path) -> dict[str, Any]:
         facts["bytes"] = {precision: size * total for precision, size in (("float32", 4), ("bfloat16", 2),
                                                                           ("float16", 2))}
     return facts
+
+
+def _own_goals(definition: AgentDefinition) -> list[str]:
+    """Names of the goals in an agent's weights file; one that has some needs neither prior nor MineCLIP."""
+    if definition.kind not in _COMPANIONS or definition.weights is None or not definition.weights.is_file():
+        return []
+    try:
+        found = read_weights_file(definition.weights, wanted=lambda name: name.startswith(_GOALS))
+    except WeightsError:
+        return []  # it holds none; whatever else is wrong with it shows when it is loaded
+    return [name.removeprefix(_GOALS) for name in found]
 
 
 def _built(cls: Any, arguments: Mapping[str, Any], definition: AgentDefinition, *, told_here: bool) -> Agent:

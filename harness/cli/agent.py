@@ -135,6 +135,8 @@ def _echo_sources(sources: Sequence[Mapping[str, Any]]) -> None:
 def _echo_facts(facts: Mapping[str, Any]) -> None:
     click.echo(f"\n{facts['blocks']} blocks of {facts['heads']} heads, width {facts['width']}, "
                f"temperature {facts['temperature']:g}")
+    if "goals" in facts:
+        click.echo(f"goals, for --prompt: {', '.join(facts['goals'])}")
     click.echo("parameters:")
     width = max(map(len, facts["parameters"]))
     for part, count in facts["parameters"].items():

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_runs import TINY, tiny_file, write_agent
 
 from harness.agent.action_mapping import from_policy
-from harness.agent.load import load_agent
+from harness.agent.load import describe_agent, load_agent
 from harness.agent.steve.agent import SteveAgent
 from harness.agent.steve.goals import invented_goal
 from harness.agent.steve.policy import StevePolicy
@@ -70,6 +70,25 @@ def test_the_result_is_an_agent_that_can_be_told(whole: Path) -> None:
     with pytest.raises(AgentError, match='unknown goal "chop a trea"') as caught:
         load_agent(whole, device="cpu", prompt="chop a trea")
     assert "chop a tree" in str(caught.value)
+
+
+def test_it_needs_no_text_tower_and_says_which_goals_it_knows(whole: Path) -> None:
+    facts = describe_agent(whole)
+    assert facts["goals"] == list(GOALS) and not {"prior", "MineCLIP"} & set(facts["parameters"])
+    assert {"prior", "MineCLIP"} <= set(describe_agent("steve-1")["parameters"])
+
+
+def test_auto_is_what_the_agent_file_says(whole: Path) -> None:
+    def scale(**told: Any) -> float | None:
+        agent = load_agent(whole, device="cpu", **told)
+        assert isinstance(agent, SteveAgent)
+        return agent.cond_scale
+
+    assert scale(prompt="look around") == 6.0 and scale(prompt="look around", auto_scale=2) == 2.0
+    assert scale(prompt="look around", auto_scale="none") is None and scale(auto_scale=2) is None
+    assert scale(prompt="look around", auto_scale=2, cond_scale=1) == 1.0
+    with pytest.raises(AgentError, match="auto_scale: expected a number"):
+        scale(prompt="look around", auto_scale="auto")
 
 
 def test_each_rule_of_validation_is_told_its_goal(whole: Path) -> None:
