@@ -33,6 +33,16 @@ def test_the_bundled_agent_chops_and_the_untrained_one_does_not() -> None:
     assert untrained.successes == 0
 
 
+@pytest.mark.parametrize(("cue", "right", "wrong"), [("red_wool", "left", "right"), ("blue_wool", "right", "left")])
+def test_recall_answers_a_cue_that_is_gone(cue: str, right: str, wrong: str) -> None:
+    agent = load_agent("recall", device="cpu")
+    for age in (9, 15):
+        scenario = load_scenario("recall", parameters={"cue": cue, "age": age})
+        counts = [evaluate_agent(agent, scenario, answer, range(250_000, 250_004), steps=40).successes
+                  for answer in (right, wrong)]
+        assert counts[0] >= 3 and counts[1] == 0
+
+
 def test_figures() -> None:
     row = EvaluationResult("s", True, (1, 2, 3, 4), (9, None, 399, 19)).as_dict()
     assert (row["successes"], row["within_300"], row["median_steps"]) == (3, 2, 20.0)
