@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -280,18 +280,15 @@ class _Visibility:
         self._dtype = dtype
         # float16 ends at 65504, which is enough: e^-65504 is 0 as well.
         self._masked = max(MASKED, torch.finfo(dtype).min)
-        self._biases: dict[int, tuple[Tensor, Tensor]] = {}
-        self._afters: dict[int, tuple[Tensor, Tensor]] = {}
+        self._biases: list[tuple[Tensor, Tensor]] = []
+        self._afters: list[tuple[Tensor, Tensor]] = []
 
     def bias(self, mask: Tensor) -> Tensor:
         """[b, 1, t, T]: 0 where query i may see key j, ``MASKED`` elsewhere.
 
         Row i sees columns i+1 .. i+window (``window`` frames, itself included), of them those of its own episode.
         """
-        if id(mask) not in self._biases:
-            # The mask is kept beside the result: an id means nothing once its tensor is gone.
-            self._biases[id(mask)] = (mask, self._bias(mask))
-        return self._biases[id(mask)][1]
+        return _once(self._biases, mask, self._bias)
 
     def _bias(self, mask: Tensor) -> Tensor:
         b, t = self._first.shape
@@ -311,12 +308,23 @@ class _Visibility:
 
     def after(self, mask: Tensor) -> Tensor:
         """The memory mask after the chunk: bool [b, window], True for remembered frames of the episode at its end."""
-        if id(mask) not in self._afters:
-            episode = self._first.cumsum(1)
-            old = mask & (episode[:, -1:] == 0)
-            new = episode == episode[:, -1:]
-            self._afters[id(mask)] = (mask, torch.cat((old, new), 1)[:, -self._window:])
-        return self._afters[id(mask)][1]
+        return _once(self._afters, mask, self._after)
+
+    def _after(self, mask: Tensor) -> Tensor:
+        episode = self._first.cumsum(1)
+        old = mask & (episode[:, -1:] == 0)
+        new = episode == episode[:, -1:]
+        return torch.cat((old, new), 1)[:, -self._window:]
+
+
+def _once(known: list[tuple[Tensor, Tensor]], mask: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """What was computed of this very tensor, else compute it."""
+    # By "is", not by id(): a compiled pass would hold the address to be part of the program, and compile at each step.
+    for each, value in known:
+        if each is mask:
+            return value
+    known.append((mask, compute(mask)))
+    return known[-1][1]
 
 
 def expected_shapes(config: VPTConfig | str, policy_class: type[VPTPolicy] = VPTPolicy) -> dict[str, tuple[int, ...]]:
