@@ -105,7 +105,8 @@ class Attention(nn.Module):
     def relative(self, y: Tensor, n_keys: int) -> Tensor:
         b, t, _ = y.shape
         r = self.r_layer(y).reshape(b, t, self.heads, 10).permute(0, 2, 1, 3).reshape(b * self.heads, t, 10)
-        age = (torch.arange(t)[:, None] + n_keys - t) - torch.arange(n_keys)[None]
+        column, row = torch.arange(n_keys, device=y.device)[None], torch.arange(t, device=y.device)[:, None]
+        age = row + n_keys - t - column
         outside = (age < 0) | (age >= self.window)
         curves = self.b_nd[:, age.clamp(0, self.window - 1)]
         return torch.einsum("btn,ntk->btk", r, curves).masked_fill(outside, 0.0)
@@ -116,10 +117,10 @@ class Attention(nn.Module):
         q, k, v = self.q_layer(y), self.k_layer(y), self.v_layer(y)
         k, v = torch.cat([keys, k], 1), torch.cat([values, v], 1)
         n = k.shape[1]
-        column, row = torch.arange(n)[None], torch.arange(t)[:, None]
+        column, row = torch.arange(n, device=y.device)[None], torch.arange(t, device=y.device)[:, None]
         seen = ((column > row + n - t - self.window) & (column <= row + n - t))[None].expand(b, t, n).clone()
         seen[:, :, :self.window] &= (mask & ~first[:, :1])[:, None]
-        bias = torch.zeros(b, t, n).masked_fill(~seen, -1e9).repeat_interleave(self.heads, 0)
+        bias = torch.zeros(b, t, n, device=y.device).masked_fill(~seen, -1e9).repeat_interleave(self.heads, 0)
         logits = torch.baddbmm(bias + self.relative(y, n), self.split(q), self.split(k).transpose(1, 2),
                                alpha=self.heads / d)
         z = torch.bmm(torch.softmax(logits, 2), self.split(v))
@@ -184,8 +185,9 @@ class PlainVPT(nn.Module):
         self.value_head = nn.ModuleDict({"linear": nn.Linear(d, 1), "normalizer": normaliser})
 
     def initial_state(self, b: int) -> State:
-        blank = torch.zeros(b, self.config.window, self.config.hidsize)
-        mask = torch.zeros(b, self.config.window, dtype=torch.bool)
+        device = next(self.parameters()).device
+        blank = torch.zeros(b, self.config.window, self.config.hidsize, device=device)
+        mask = torch.zeros(b, self.config.window, dtype=torch.bool, device=device)
         return [(mask, blank, blank) for _ in range(self.config.blocks)]
 
     def heads(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:

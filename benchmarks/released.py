@@ -1,6 +1,7 @@
 """How fast the released sizes step and replay, against a plain port of the published loop (``plain_vpt.py``).
 
     python benchmarks/released.py [--sizes 1x,2x] [--threads 2] [--rounds 15] [--only steps|chunks|modes|batches|limits]
+                                  [--device cuda] [--compile]
 
 Random weights; speed does not hang on their values. The ways take turns within a round, in an order that rotates, so
 that a disturbance of the machine meets them alike; a ratio is the median of the ratios within a round, with the
@@ -11,31 +12,35 @@ plain port and the project's policy are checked to say the same.
   kept as an array, which is what a full trace costs.
 * ``chunks``: 128 frames at once, image network and transformer apart, per frame, against the plain port's chunk and
   against our own stepping.
-* ``modes``: bfloat16 weights and activations, and the policy through ``torch.compile`` (where it can compile), each
-  with its largest error of a log-probability and its mean KL divergence (nats) against float32.
+* ``modes``: bfloat16 weights and activations, automatic bfloat16, and with ``--compile`` the policy through
+  ``torch.compile`` (on a GPU also as CUDA graphs), its hook points left out; each with its largest error of a
+  log-probability and its mean KL divergence (nats) against float32. Compiling takes minutes on a CPU.
 * ``batches``: milliseconds per world when B worlds share one forward.
 * ``limits``: bytes of weights a step must read over measured memory bandwidth, and convolution FLOPs over the measured
   peak of one large matrix product: how close a step comes to what the machine can do.
-* ``memory`` (always): resident memory above that after ``import torch``, over the weights' size, while a traced policy
-  of the last size steps; measured in a process of its own.
+* ``memory`` (on a CPU): resident memory above that after ``import torch``, over the weights' size, while a traced
+  policy of the last size steps; measured in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from plain_vpt import PlainVPT
 
 from harness.agent.vpt import VPTPolicy
+from harness.agent.vpt.compiled import CompiledForward
 from harness.agent.vpt.config import VPTConfig
+from harness.errors import AgentError
 
 CHUNK = 128
 TRACE = ["blocks.*"]
@@ -48,22 +53,32 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", choices=["steps", "chunks", "modes", "batches", "limits", "memory"])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--compile", action="store_true", help="in modes: also through torch.compile")
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error(f"this PyTorch ({torch.__version__}) sees no CUDA device")
     torch.set_num_threads(options.threads)
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {options.threads} threads, "
-          f"{torch.backends.cpu.get_cpu_capability()}")
-    parts = {"steps": steps, "chunks": chunks, "modes": modes, "batches": batches, "limits": limits}
+    print(f"{machine(options.device)}, torch {torch.__version__}, {options.threads} threads")
+    parts = {"steps": steps, "chunks": chunks, "modes": functools.partial(modes, compiling=options.compile),
+             "batches": batches, "limits": limits}
     for size in options.sizes.split(","):
         if options.only == "memory":
             break
-        ours = VPTPolicy.random(size, 0)
+        ours = VPTPolicy.random(size, 0).to(options.device)
         for name, part in parts.items():
             if options.only in (None, name):
                 print(f"\n{size}: {name}")
                 with torch.inference_mode():
                     part(ours, options.rounds)
-    if options.only in (None, "memory"):
+    if options.only in (None, "memory") and options.device == "cpu":
         memory(options.sizes.split(",")[-1], options.threads)
+
+
+def machine(device: str) -> str:
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, TF32 {'on' if torch.backends.cuda.matmul.allow_tf32 else 'off'}"
+    return f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def plain(ours: VPTPolicy) -> PlainVPT:
@@ -73,7 +88,8 @@ def plain(ours: VPTPolicy) -> PlainVPT:
     port.load_state_dict(ours.state_dict(), assign=True)
     port.eval()
     with torch.inference_mode():
-        shown, first = pictures(3), torch.tensor([[True, False, False]])
+        shown = pictures(3, device=ours.device)
+        first = torch.tensor([[True, False, False]], device=ours.device)
         mine, _ = ours(shown, first, ours.initial_state())
         said, _ = port(shown, first, port.initial_state(1))
         apart = float((mine.buttons - said[0]).abs().max())
@@ -81,43 +97,48 @@ def plain(ours: VPTPolicy) -> PlainVPT:
     return port
 
 
-def pictures(t: int, b: int = 1) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (b, t, 128, 128, 3), dtype=np.uint8))
+def pictures(t: int, b: int = 1, device: torch.device | str = "cpu") -> torch.Tensor:
+    shown = np.random.default_rng(0).integers(0, 256, (b, t, 128, 128, 3), dtype=np.uint8)
+    return torch.from_numpy(shown).to(device)
 
 
 class Stepper:
-    """Steps a policy on and on with its memory."""
+    """Steps a policy, or goes another way through it, on and on with its memory."""
 
-    def __init__(self, policy: Any, b: int = 1, hooks: list[str] | None = None) -> None:
-        self.policy, self.state, self.shown = policy, policy.initial_state(b), pictures(1, b)
-        self.first = torch.zeros(b, 1, dtype=torch.bool)
+    def __init__(self, policy: Any, b: int = 1, hooks: list[str] | None = None, through: Any = None) -> None:
+        device = next(policy.parameters()).device
+        self.policy, self.through, self.state = policy, through or policy, policy.initial_state(b)
+        self.shown, self.first = pictures(1, b, device), torch.zeros(b, 1, dtype=torch.bool, device=device)
         self.names = policy.hook_stack.resolve(hooks) if hooks else []
         self.kept: dict[str, Any] = {}
 
     def __call__(self) -> None:
         """One step."""
         if not self.names:
-            _, self.state = self.policy(self.shown, self.first, self.state)
+            _, self.state = self.through(self.shown, self.first, self.state)
             return
 
         def keep(x: torch.Tensor, hook: Any) -> None:
-            self.kept[hook.name] = x.float().numpy()
+            self.kept[hook.name] = x.float().cpu().numpy()
 
         with self.policy.hooks([(name, keep) for name in self.names]):
             _, self.state = self.policy(self.shown, self.first, self.state)
 
 
 def measure(ways: dict[str, Way], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each way in each round."""
+    """Milliseconds of each way in each round, the GPU's work included where there is one."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     order = list(ways)
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     for way in ways.values():
         way()
+    wait()
     for number in range(rounds):
         shift = number % len(order)
         for name in order[shift:] + order[:shift]:
             begin = time.perf_counter()
             ways[name]()
+            wait()
             found[name].append(1e3 * (time.perf_counter() - begin))
     return found
 
@@ -144,8 +165,8 @@ def steps(ours: VPTPolicy, rounds: int) -> None:
 
 
 def chunks(ours: VPTPolicy, rounds: int) -> None:
-    port, shown = plain(ours), pictures(CHUNK)
-    one, first = pictures(1), torch.zeros(1, CHUNK, dtype=torch.bool)
+    port, shown = plain(ours), pictures(CHUNK, device=ours.device)
+    one, first = pictures(1, device=ours.device), torch.zeros(1, CHUNK, dtype=torch.bool, device=ours.device)
     embedded, state = ours.embed(shown), ours.initial_state()
     single = embedded[:, :1].contiguous()
     theirs = port.initial_state(1)
@@ -175,6 +196,13 @@ def chunks(ours: VPTPolicy, rounds: int) -> None:
         print(f"  {part}: plain port's chunk / our chunk {theirs_over}, our steps / our chunk {steps_over}")
 
 
+class Said(NamedTuple):
+    """Log-probabilities of some frames."""
+
+    buttons: torch.Tensor
+    camera: torch.Tensor
+
+
 def error(reference: Any, other: Any) -> str:
     """Largest error of a log-probability, and mean KL divergence, over both heads."""
     worst, divergence = 0.0, 0.0
@@ -184,27 +212,46 @@ def error(reference: Any, other: Any) -> str:
     return f"largest error {worst:.2g}, KL {divergence:.2g} nats"
 
 
-def modes(ours: VPTPolicy, rounds: int) -> None:
-    shown, first = pictures(8), torch.zeros(1, 8, dtype=torch.bool)
+def modes(ours: VPTPolicy, rounds: int, *, compiling: bool = False) -> None:
+    shown, first = pictures(8, device=ours.device), torch.zeros(1, 8, dtype=torch.bool, device=ours.device)
     reference, _ = ours(shown, first, ours.initial_state())
-    ways: dict[str, Way] = {"float32": Stepper(ours)}
-    notes = {"float32": ""}
     low = VPTPolicy.from_config(ours.config, ours.state_dict()).to(torch.bfloat16)
-    ways["bfloat16"], notes["bfloat16"] = Stepper(low), error(reference, low(shown, first, low.initial_state())[0])
-    try:
-        compiled = torch.compile(ours, dynamic=False)
-        begin = time.perf_counter()
-        stepper = Stepper(ours)
-        stepper.policy = compiled
-        stepper()
-        stepper()
-        ways["compiled"] = stepper
-        notes["compiled"] = f"first call {time.perf_counter() - begin:.0f} s"
-    except Exception as problem:  # no C++ compiler, or a torch that cannot compile here: say so and go on
-        print(f"  compiled: not measured, {str(problem).splitlines()[0][:100]}")
+    through: dict[str, Any] = {"float32": ours, "bfloat16": low, "automatic bfloat16": automatic(ours)}
+    if compiling:
+        through["compiled"] = CompiledForward(ours)
+        if ours.device.type == "cuda":
+            through["compiled, CUDA graphs"] = CompiledForward(ours, cuda_graphs=True)
+    ways: dict[str, Way] = {}
+    notes = {}
+    for name, way in through.items():
+        policy, begin = low if way is low else ours, time.perf_counter()
+        try:
+            notes[name] = error(reference, stepped(way, shown, policy))
+        except AgentError as problem:  # it cannot be compiled here: say so and go on
+            print(f"  {name}: not measured, {problem.message}")
+            continue
+        if isinstance(way, CompiledForward):
+            notes[name] += f", first {shown.shape[1]} steps {time.perf_counter() - begin:.0f} s"
+        ways[name] = Stepper(policy, through=way)
     found = measure(ways, 2 * rounds)
     for name, times in found.items():
         show(name, times, f"float32 / this: {ratio(found['float32'], times)} {notes[name]}")
+
+
+def automatic(ours: VPTPolicy) -> Callable[..., Any]:
+    def forward(*arguments: Any) -> Any:
+        with torch.autocast(ours.device.type, torch.bfloat16):
+            return ours(*arguments)
+    return forward
+
+
+def stepped(way: Any, shown: torch.Tensor, policy: VPTPolicy) -> Said:
+    """What a way through a policy says of frames shown one by one."""
+    first, state, rows = torch.zeros(1, 1, dtype=torch.bool, device=policy.device), policy.initial_state(), []
+    for i in range(shown.shape[1]):
+        out, state = way(shown[:, i:i + 1], first, state)
+        rows.append(out)
+    return Said(*(torch.cat([getattr(row, head) for row in rows], 1) for head in ("buttons", "camera")))
 
 
 def batches(ours: VPTPolicy, rounds: int) -> None:
@@ -226,8 +273,8 @@ def convolution_flops(config: VPTConfig) -> float:
 
 def limits(ours: VPTPolicy, rounds: int) -> None:
     n = 64 << 20
-    source, target = torch.ones(n), torch.empty(n)
-    a, b = torch.rand(1536, 1536), torch.rand(1536, 1536)
+    source, target = torch.ones(n, device=ours.device), torch.empty(n, device=ours.device)
+    a, b = torch.rand(2, 1536, 1536, device=ours.device)
     found = measure({"read": lambda: source.sum(), "copy": lambda: target.copy_(source), "product": lambda: a @ b,
                      "image": ImageStepper(ours), "rest": RestStepper(ours)}, max(5, rounds // 2))
     bandwidth = 4 * n / (1e-3 * min(found["read"]))
@@ -247,7 +294,7 @@ class ImageStepper:
     """The image network alone on one frame."""
 
     def __init__(self, policy: VPTPolicy) -> None:
-        self.policy, self.shown = policy, pictures(1)
+        self.policy, self.shown = policy, pictures(1, device=policy.device)
 
     def __call__(self) -> None:
         """One frame."""
@@ -258,8 +305,9 @@ class RestStepper:
     """Transformer and heads alone on one frame."""
 
     def __init__(self, policy: VPTPolicy) -> None:
-        self.policy, self.embedded, self.state = policy, policy.embed(pictures(1)), policy.initial_state()
-        self.first = torch.zeros(1, 1, dtype=torch.bool)
+        self.policy, self.state = policy, policy.initial_state()
+        self.embedded = policy.embed(pictures(1, device=policy.device))
+        self.first = torch.zeros(1, 1, dtype=torch.bool, device=policy.device)
 
     def __call__(self) -> None:
         """One step."""

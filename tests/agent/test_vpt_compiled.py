@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,3 +106,32 @@ def test_on_a_gpu(cuda_graphs: bool) -> None:
             kept.append((state, [state[name].clone() for name in state.names()]))
     for old, parts in kept:
         assert all(torch.equal(old[name], part) for name, part in zip(old.names(), parts, strict=True))
+
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "released.py"
+
+
+def test_the_benchmark_steps_the_compiled_pass(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+                                               ) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARK.parent))
+    released, backend = importlib.import_module("released"), Traced()
+
+    class WithoutCompiler(CompiledForward):
+        def __init__(self, policy: VPTPolicy) -> None:
+            super().__init__(policy, backend=backend)
+    monkeypatch.setattr(released, "CompiledForward", WithoutCompiler)
+    with torch.inference_mode():
+        released.modes(VPTPolicy.random("nano", 0), 1, compiling=True)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  compiled ")]
+    assert len(rows) == 1 and "KL" in rows[0] and backend.n_compiled == 1
+
+
+@pytest.mark.gpu
+def test_the_benchmark_on_a_gpu() -> None:
+    """Half precision, automatic half precision, compiled, and CUDA graphs, each with its error."""
+    done = subprocess.run([sys.executable, str(BENCHMARK), "--device", "cuda", "--compile", "--sizes", "1x", "--only",
+                           "modes", "--rounds", "5"], capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    print(done.stdout)
+    for mode in ("float32", "bfloat16", "automatic bfloat16", "compiled", "compiled, CUDA graphs"):
+        assert f"\n  {mode} " in done.stdout

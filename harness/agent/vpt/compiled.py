@@ -54,7 +54,7 @@ class CompiledForward:
         if self._mode is not None:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         try:
-            out, after = self._compiled(frames, first, state, *told)
+            out, after = self._compiled(_whole(frames), _whole(first), state, *told)
         except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as problem:
             raise AgentError(f"this policy cannot be compiled here: {_reason(problem)}",
                              hint="torch.compile needs a C++ compiler such as g++ (CPU) or Triton (GPU); without them "
@@ -62,17 +62,16 @@ class CompiledForward:
         return (_own(out), _laid_out(after)) if self._copies else (out, after)
 
 
+def _whole(x: Tensor) -> Tensor:
+    """A copy with the strides of a whole tensor; for a batch of one, ``contiguous()`` would leave those of a part."""
+    return x.clone(memory_format=torch.contiguous_format)
+
+
 def _laid_out(state: VPTState) -> VPTState:
-    """A copy whose parts have the strides of whole tensors, so that every step is the same program.
-
-    For a batch of one, ``contiguous()`` would leave the larger strides of a part of a tensor.
-    """
-    def copy(x: Tensor) -> Tensor:
-        return x.clone(memory_format=torch.contiguous_format)
-
-    mask = copy(state.masks[0])
-    masks = tuple(mask if each is state.masks[0] else copy(each) for each in state.masks)
-    return replace(state, keys=tuple(map(copy, state.keys)), values=tuple(map(copy, state.values)), masks=masks)
+    """The memory in whole tensors, so that every step is the same program."""
+    mask = _whole(state.masks[0])
+    masks = tuple(mask if each is state.masks[0] else _whole(each) for each in state.masks)
+    return replace(state, keys=tuple(map(_whole, state.keys)), values=tuple(map(_whole, state.values)), masks=masks)
 
 
 def _own(value: Any) -> Any:
