@@ -33,7 +33,7 @@ class Shelf(http.server.BaseHTTPRequestHandler):
     cuts: list[int] = []  # noqa: RUF012  # after so many bytes of an answer the line drops, one per request
     statuses: list[int] = []  # noqa: RUF012
     asked: list[dict[str, str]] = []  # noqa: RUF012
-    redirect = ""
+    redirect = packing = ""
 
     def do_GET(self) -> None:
         shelf = type(self)
@@ -54,6 +54,8 @@ class Shelf(http.server.BaseHTTPRequestHandler):
         part = shelf.body[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", shelf.kind)
+        if shelf.packing:
+            self.send_header("Content-Encoding", shelf.packing)
         if shelf.length:
             self.send_header("Content-Length", str(len(part)))
         if shelf.etag:
@@ -229,6 +231,7 @@ def test_where_no_digest_is_published_the_first_one_counts(shelf: Any, tmp_path:
 @pytest.mark.parametrize(("change", "words"), [
     ({"kind": "text/html"}, "sent a web page"), ({"length": False}, "does not say how long"),
     ({"body": BODY * 3}, r"15,360,000 bytes, expected about 5,120,000"),
+    ({"body": BODY[:1000]}, r"1,000 bytes, expected about 5,120,000"), ({"packing": "gzip"}, r"packed \(gzip\)"),
     ({"statuses": [302]}, "302"),
 ])
 def test_what_is_not_the_file(change: dict[str, Any], words: str, shelf: Any, tmp_path: Path) -> None:

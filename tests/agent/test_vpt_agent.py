@@ -250,6 +250,14 @@ def test_cuda_where_there_is_none() -> None:
         VPTAgent(size="nano", random_seed=0, device="cuda")
 
 
+def test_numbers_that_are_not_finite_choose_no_action() -> None:
+    agent = VPTAgent(size="nano", random_seed=0)
+    with agent.hooks([("hook_embed", lambda x, hook: x + float("inf"))]), pytest.raises(AgentError, match="not finite"):
+        agent.act({"pov": povs(1)[0]}, agent.initial_state(), np.random.default_rng(0))
+    with pytest.raises(AgentError, match="deterministic: expected true or false, got 'no'"):
+        VPTAgent(size="nano", random_seed=0, deterministic="no")  # type: ignore[arg-type]
+
+
 @pytest.mark.gpu
 def test_cpu_and_cuda_agree() -> None:
     """Log-probabilities, value and memory within 1e-3 over 12 steps; TF32 is off."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,6 +104,8 @@ class VPTAgent(BatchAgent):
             raise AgentError("expected either a weights file or a random_seed, got "
                              + ("neither" if weights is None else "both"),
                              hint="random_seed: 0 asks for untrained weights and says so wherever the agent shows")
+        if not isinstance(deterministic, bool):
+            raise AgentError(f"deterministic: expected true or false, got {deterministic!r}")
         if precision not in PRECISIONS:
             raise AgentError(f"precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
         threads = _default_threads(config) if torch_threads is None else torch_threads
@@ -262,10 +265,15 @@ class VPTAgent(BatchAgent):
                 rng: np.random.Generator | None, activations: Mapping[str, Any]) -> AgentOutput:
         tokens = {head: _draw(out[head][i], rng) for head in HEADS}
         log_probs = {head: out[head][i] for head in ("buttons", "camera")}
+        log_prob = float(sum(float(log_probs[head][tokens[head]]) for head in HEADS))
+        if not math.isfinite(log_prob):
+            raise AgentError(f"the policy's numbers are not finite, so no action can be drawn (computed in "
+                             f"{self.precision})", hint="look for an edit or a goal with NaN or infinity"
+                             if self.precision == "float32" else "float16 ends at 65,504: try bfloat16 or float32")
         return AgentOutput(
             action=from_policy(tokens["buttons"], tokens["camera"]),
             state=state,
-            log_prob=float(sum(float(log_probs[head][tokens[head]]) for head in HEADS)),
+            log_prob=log_prob,
             entropy=float(sum(_entropy(log_probs[head]) for head in HEADS)),
             value=float(out["value"][i]),
             tokens={head: tokens[head] for head in ("buttons", "camera")},
