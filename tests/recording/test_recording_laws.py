@@ -379,7 +379,8 @@ def test_no_pickle_anywhere() -> None:
 
     source = "\n".join(p.read_text() for p in Path(harness.__file__).parent.rglob("*.py"))
     for word in ("import pickle", "pickle.load", "allow_pickle=True", "weights_only=False", "yaml.load(", "eval("):
-        found = source.replace(".eval()", "").count(word)
+        # pickletools takes a pickle apart and runs none of it.
+        found = source.replace(".eval()", "").replace("import pickletools", "").count(word)
         assert not found, word
 
 
