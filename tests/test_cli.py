@@ -206,7 +206,7 @@ def test_a_trace_equals_stepping_the_agent_over_the_decoded_frames(fake_agent: s
     assert result.exit_code == 0 and "random weights (seed 0)" in result.stdout and "25 frames" in result.stdout
     recording = open_recording(tmp_path / "out" / "clip-fake-s4")
     assert len(recording) == 25 == len(frames) and recording.complete
-    agent, (_, rng, _) = FakeAgent(), spawn_streams(4)
+    agent, (_, rng) = FakeAgent(), spawn_streams(4)
     state = agent.initial_state()
     for i, frame in enumerate(frames):
         assert np.array_equal(recording.pov[i], frame)
@@ -289,7 +289,7 @@ def test_real_footage_can_be_traced(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         recording = open_recording(json.loads(result.stdout)["recording"])
         assert len(recording) == sum(1 for _ in read_frames(tmp_path / name)) > 100
-        agent, (_, rng, _) = load_agent("vpt-nano"), spawn_streams(0)
+        agent, (_, rng) = load_agent("vpt-nano"), spawn_streams(0)
         state = agent.initial_state()
         for i, frame in zip(range(12), read_frames(tmp_path / name), strict=False):
             assert np.array_equal(recording.pov[i], frame)

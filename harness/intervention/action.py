@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harness.errors import HarnessError, InterventionError
-from harness.intervention.intervention import Intervention, Site
+from harness.intervention.intervention import Intervention, Moment, Site
 from harness.world.action import Action, check_action
 
 __all__ = ["ActionOverride"]
@@ -41,7 +41,7 @@ class ActionOverride(Intervention):
         plain = {k: [float(x) for x in full[k]] if k == "camera" else full[k] for k in self.keys}
         object.__setattr__(self, "keys", plain)
 
-    def change_action(self, action: Action, step: int, rng: np.random.Generator) -> Action:
+    def change_action(self, action: Action, moment: Moment) -> Action:
         """The action with the keys held; a copy."""
         changed = {**action, **self.keys}
         changed["camera"] = np.array(changed["camera"], dtype=np.float32)

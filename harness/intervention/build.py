@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.errors import InterventionError, unknown_name
 from harness.intervention.intervention import Intervention
+from harness.intervention.schedule import SCHEDULE_KEYS, Schedule
 from harness.registry import lookup
 
 __all__ = ["build_intervention"]
@@ -17,7 +18,8 @@ def build_intervention(spec: Mapping[str, Any], *, where: str | None = None) -> 
     """Build an intervention from ``{"kind": class name, field: value, ...}``.
 
     Args:
-        spec: ``Intervention.describe()``'s mapping, or a scenario's; ``site`` and ``description`` are passed over.
+        spec: ``Intervention.describe()``'s mapping, or a scenario's: ``kind``, fields, and the schedule's keys beside
+            them (``at``, ``between``, ``every``, ``when``, ``since``); ``site`` and ``description`` are passed over.
         where: The place to name in errors.
 
     Raises:
@@ -27,17 +29,20 @@ def build_intervention(spec: Mapping[str, Any], *, where: str | None = None) -> 
     if not isinstance(kind, str):
         raise InterventionError(f"expected an intervention with a kind, got {dict(spec)!r}", where=where)
     build = lookup("harness.interventions", kind, where=where, error=InterventionError)
-    known = {field.name: field for field in dataclasses.fields(build)}
+    known = {field.name: field for field in dataclasses.fields(build) if field.name != "schedule"}
     values = {key: value for key, value in spec.items() if key not in ("kind", "site", "description")}
     for key in values:
-        if key not in known:
-            raise unknown_name(f"field of {kind}", key, known, where=where, error=InterventionError)
+        if key not in known and key not in SCHEDULE_KEYS:
+            raise unknown_name(f"field of {kind}", key, [*known, *SCHEDULE_KEYS], where=where, error=InterventionError)
     missing = [name for name, field in known.items() if name not in values
                and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING]
     if missing:
         raise InterventionError(f"{kind} needs {', '.join(missing)}", where=where)
     try:
-        made = build(**values)
+        schedule = Schedule(**{key: values.pop(key) for key in SCHEDULE_KEYS if key in values})
+        made = build(**values, schedule=schedule)
+    except InterventionError as problem:
+        raise InterventionError(problem.message, where=problem.where or where, hint=problem.hint) from problem
     except (TypeError, ValueError) as problem:
         raise InterventionError(f"{kind}: {problem}", where=where) from problem
     assert isinstance(made, Intervention)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.agent.agent import Agent
 from harness.errors import InterventionError
-from harness.intervention.intervention import Intervention, Site
+from harness.intervention.intervention import Edit, Intervention, Site, Span
+from harness.world.world import Capabilities
 
 __all__ = ["ZeroAblation"]
 
@@ -46,7 +47,7 @@ class ZeroAblation(Intervention):
             raise InterventionError(f'ZeroAblation: "{self.hook}" has no heads, so head={self.head} means nothing',
                                     hint=f"leave the head out, or use one of {', '.join(sorted(_HEAD_AXES))}")
 
-    def check(self, agent: Agent) -> None:
+    def check(self, agent: Agent, capabilities: Capabilities | None = None) -> None:
         """Refuse hooks that the agent has not, and a head beyond the last.
 
         Raises:
@@ -59,11 +60,11 @@ class ZeroAblation(Intervention):
             if self.head is not None and self.head >= n_heads:
                 raise InterventionError(f'ZeroAblation: "{name}" has heads 0 to {n_heads - 1}, got head {self.head}')
 
-    def fwd_hooks(self) -> Sequence[tuple[str, Callable[..., Any]]]:
+    def edits(self) -> Sequence[tuple[str, Edit]]:
         """One edit at ``hook``."""
         return [(self.hook, self._edit)]
 
-    def _edit(self, activation: Any, hook: Any = None) -> Any:
+    def _edit(self, activation: Any, point: Any, span: Span) -> Any:
         # Tensor methods only: this module needs no torch of its own. A product with 0 would keep NaN and -0.
         if self.head is None:
             return activation.new_zeros(activation.shape)

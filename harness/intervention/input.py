@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import InterventionError
-from harness.intervention.intervention import Intervention, Site
+from harness.intervention.intervention import Intervention, Moment, Site
 
 __all__ = ["PixelMask"]
 
@@ -46,7 +46,7 @@ class PixelMask(Intervention):
             raise InterventionError(f"PixelMask: expected a colour [red, green, blue] from 0 to 255, "
                                     f"got {self.colour!r}")
 
-    def change_input(self, pov: npt.NDArray[np.uint8], step: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    def change_input(self, pov: npt.NDArray[np.uint8], moment: Moment) -> npt.NDArray[np.uint8]:
         """The picture with the rectangle covered; a copy."""
         height, width = pov.shape[:2]
         if self.x0 >= width or self.y0 >= height:

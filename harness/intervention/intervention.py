@@ -3,50 +3,148 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.agent.agent import Agent
+from harness.agent.agent import Agent, AgentState
+from harness.intervention.schedule import ALWAYS, Schedule
 from harness.world.action import Action
+from harness.world.observation import WorldState
+from harness.world.world import Capabilities
 
-__all__ = ["Intervention"]
+__all__ = ["Edit", "History", "Intervention", "Moment", "Site", "Span"]
 
 Site = Literal["world", "input", "feature", "memory", "action"]
 
 
+class History(Protocol):
+    """What was recorded before an episode was taken up in the middle; a fork has it, other episodes have none."""
+
+    def state_before(self, step: int) -> tuple[int, Mapping[str, npt.NDArray[Any]]]:
+        """The nearest memory kept at or before ``step``: the step it is the start of, and ``save_state``'s arrays."""
+
+    def embeds(self, first: int, last: int) -> npt.NDArray[np.float32] | None:
+        """``hook_embed`` of steps ``first`` to ``last - 1``, [t, d]; None where it was not recorded."""
+
+    def frames(self, first: int, last: int) -> npt.NDArray[np.uint8]:
+        """The pictures that the agent saw in these steps, [t, H, W, 3]."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What an intervention may know when it applies.
+
+    Attributes:
+        step: Index of the step about to be played.
+        rng: A generator that depends on the episode's seed, this intervention and the step, and on nothing else: noise
+            is the same in chunks and step by step, in a replay and in a fork.
+        memo: The intervention's own notes for this episode (plain values and arrays); part of snapshots.
+        agent: Who plays.
+        info: The world's info before this step: statistics, events, outcomes, pose.
+        world_state: The privileged state now, with the arguments of ``World.world_state``; None where there is no
+            world, as in the replay of a recording's pictures alone.
+        capabilities: What the world can do; None as above.
+        history: What was recorded before this episode began, in a fork.
+    """
+
+    step: int
+    rng: np.random.Generator
+    memo: dict[str, Any]
+    agent: Agent
+    info: Mapping[str, Any]
+    world_state: Callable[..., WorldState] | None = None
+    capabilities: Capabilities | None = None
+    history: History | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which steps one forward pass looks at, for edits inside it.
+
+    Attributes:
+        steps: Absolute step of each query position ``t``; one in closed loop, a chunk in a replay.
+        active: For each, whether the schedule holds; the stack puts back what an edit changed elsewhere.
+        rng_at: The generator (``Moment.rng``) of a step.
+        memo: As in ``Moment``.
+    """
+
+    steps: range
+    active: tuple[bool, ...]
+    rng_at: Callable[[int], np.random.Generator]
+    memo: dict[str, Any]
+
+
+Edit = Callable[[Any, Any, Span], Any]
+"""``edit(activation, hook_point, span) -> new activation``: a new tensor of the same shape, or the very same."""
+
+
+@dataclass(frozen=True)
 class Intervention(ABC):
     """One change at one site. Subclasses are frozen dataclasses and override the method of their site.
 
     Attributes:
         site: Where it acts.
+        schedule: When; always, unless told.
+        name: What the scenario calls it, for reports.
     """
 
     site: ClassVar[Site]
+    schedule: Schedule = field(default=ALWAYS, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
 
-    def change_input(self, pov: npt.NDArray[np.uint8], step: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    def change_world(self, moment: Moment) -> Sequence[str]:
+        """Commands to run before the picture of this step; none when nothing is to be changed."""
+        return ()
+
+    def change_input(self, pov: npt.NDArray[np.uint8], moment: Moment) -> npt.NDArray[np.uint8]:
         """The picture the agent sees instead of ``pov`` (uint8 [H, W, 3]); the same array when unchanged."""
         return pov
 
-    def change_action(self, action: Action, step: int, rng: np.random.Generator) -> Action:
+    def change_memory(self, state: AgentState, moment: Moment) -> AgentState:
+        """The memory that the agent reads in this step instead of ``state``; the same object when unchanged."""
+        return state
+
+    def edits(self) -> Sequence[tuple[str, Edit]]:
+        """Edits inside the policy: pairs of a hook's name or glob and a function."""
+        return ()
+
+    def change_action(self, action: Action, moment: Moment) -> Action:
         """The action the world executes instead of the chosen one; the same dict when unchanged."""
         return action
 
-    def fwd_hooks(self) -> Sequence[tuple[str, Callable[..., Any]]]:
-        """Edits inside the policy, as (hook name, function) pairs for ``Agent.hooks``."""
-        return ()
+    def check(self, agent: Agent, capabilities: Capabilities | None = None) -> None:
+        """Refuse an agent or a world that it does not fit, before anything is played.
 
-    def check(self, agent: Agent) -> None:
-        """Refuse an agent that it does not fit, before anything is played.
+        Args:
+            agent: Who plays.
+            capabilities: What the world can do; None in a replay of pictures alone.
 
         Raises:
             HarnessError: saying what does not fit.
         """
-        agent.resolve_hooks([name for name, _ in self.fwd_hooks()])
+        agent.resolve_hooks([name for name, _ in self.edits()])
+
+    def clashes(self, other: Intervention) -> str | None:
+        """Why the two cannot run in the same step, or None when they can; asked for every pair whose steps meet."""
+        return None
 
     def describe(self) -> dict[str, Any]:
-        """What a recording's header says of it."""
-        return {"kind": type(self).__name__, "site": self.site, **asdict(self)}  # type: ignore[call-overload]
+        """The mapping that ``build_intervention`` makes an equal value from: kind, site, fields, schedule."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("schedule", "name")}
+        return {"kind": type(self).__name__, "site": self.site, **({"name": self.name} if self.name else {}),
+                **{key: _plain(value) for key, value in own.items()}, **self.schedule.describe()}
+
+
+def _plain(value: Any) -> Any:
+    """A field as JSON values; values with a ``describe`` of their own say themselves."""
+    if hasattr(value, "describe"):
+        return value.describe()
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value

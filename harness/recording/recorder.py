@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from harness.agent.agent import Agent
 from harness.errors import RecordingError
+from harness.intervention.stack import Applied
 from harness.recording import schema
 from harness.recording.store import LineWriter, ShardWriter, write_json, write_snapshot
 from harness.recording.video import FrameWriter, count_frames
@@ -44,6 +45,7 @@ class _Entry:
     agent_pov: npt.NDArray[np.uint8]
     activations: Mapping[str, Any]
     snapshot: Snapshot | None
+    applied: tuple[Applied, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -180,14 +182,9 @@ class _Writer:
 
 
 def _events(row: Mapping[str, Any], entry: _Entry) -> list[dict[str, Any]]:
-    """The world's events, and one for each intervention that changed something in this step."""
-    found = [{"step": row["step"], **event} for event in row["events"]]
-    if entry.agent_pov is not entry.pov:
-        found.append({"step": row["step"], "type": "intervention", "site": "input"})
-    if row["executed"] is not None and row["executed"] != row["chosen"]:
-        keys = [key for key, value in row["executed"].items() if value != row["chosen"].get(key)]
-        found.append({"step": row["step"], "type": "intervention", "site": "action", "keys": keys})
-    return found
+    """The world's events, and one for each intervention that applied in this step."""
+    applied = [{"step": row["step"], **each.describe()} for each in entry.applied]
+    return [*applied, *({"step": row["step"], **event} for event in row["events"])]
 
 
 def step_row(step: Step, *, executes: bool = True) -> dict[str, Any]:
@@ -333,7 +330,7 @@ class Recorder:
             row |= self._columns(step)
         self._writer.put(_Entry(
             row, step.observation["pov"], step.agent_observation["pov"],
-            activations, step.snapshot() if due else None))
+            activations, step.snapshot() if due else None, step.applied))
 
     def end(self, result: EpisodeResult) -> None:
         """Write what is queued, then ``result.json``.

@@ -203,12 +203,13 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
     tensors = {f"{_AGENT}{name}": np.ascontiguousarray(value) for name, value in snapshot.agent.items()}
     if snapshot.world is not None:
         tensors[_WORLD] = np.frombuffer(snapshot.world, np.uint8)
-    metadata = {"index": str(snapshot.index), "streams": json.dumps(_untied(snapshot.streams))}
+    metadata = {"index": str(snapshot.index), "streams": json.dumps(_untied(snapshot.streams)),
+                "interventions": json.dumps(_untied(snapshot.interventions))}
     _save(tensors, metadata, folder / shard_name(snapshot.index))
 
 
 def _untied(value: Any) -> Any:
-    """Bit-generator states may hold arrays (Philox, MT19937): as lists, marked."""
+    """Bit-generator states (Philox, MT19937) and interventions' notes may hold arrays: as lists, marked."""
     if isinstance(value, np.ndarray):
         return {"array": value.tolist(), "dtype": str(value.dtype)}
     if isinstance(value, np.generic):
@@ -237,6 +238,7 @@ def read_snapshot(path: Path) -> Snapshot:
             world = arrays.pop(_WORLD, None)
             agent = {name.removeprefix(_AGENT): value for name, value in arrays.items()}
             return Snapshot(int(metadata["index"]), None if world is None else world.tobytes(), agent,
-                            _tied(json.loads(metadata["streams"])))
+                            _tied(json.loads(metadata["streams"])),
+                            _tied(json.loads(metadata.get("interventions", "{}"))))
         except (KeyError, ValueError, TypeError, SafetensorError) as problem:
             raise RecordingError(f"cannot read the snapshot: {problem}", where=str(path)) from problem

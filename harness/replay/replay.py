@@ -14,7 +14,7 @@ from harness.agent.ahead import CHUNK, AheadAgent
 from harness.agent.load import known_names, load_agent, takes
 from harness.errors import AgentError, RecordingError, WorldError
 from harness.intervention.build import build_intervention
-from harness.intervention.intervention import Intervention
+from harness.intervention.stack import InterventionStack
 from harness.recording.contractor import HumanAgent
 from harness.recording.recording import Recording
 from harness.recording.schema import plain
@@ -97,7 +97,7 @@ def replay_recording(recording: Recording, *, verify: bool = True, agent: Agent 
             world = _recorded_world(recording, stack, notes)
         elif not world.capabilities.deterministic:
             notes.append(f"the {world.capabilities.backend} backend promises no equal frames")
-        player = None if not verify else _AgentReplay(recording, agent, stack, notes, tolerance)
+        player = None if not verify else _AgentReplay(recording, agent, stack, notes, tolerance, world)
         stage = None if world is None else _WorldReplay(recording, world)
         for step in range(len(recording)):
             if player is not None:
@@ -157,6 +157,24 @@ def _told(agent: Mapping[str, Any]) -> dict[str, Any]:
     return {key: options[key] for key, kind in kinds.items() if isinstance(options.get(key), kind)}
 
 
+def applied_steps(recording: Recording) -> dict[int, set[int]]:
+    """The steps at which each intervention of a recording applied, by its place in the header's list."""
+    steps: dict[int, set[int]] = {}
+    for event in recording.events:
+        if event.get("type") == "intervention":
+            steps.setdefault(int(event["index"]), set()).add(int(event["step"]))
+    return steps
+
+
+def applied_commands(recording: Recording) -> dict[int, list[str]]:
+    """The commands that interventions ran before the picture of each step."""
+    commands: dict[int, list[str]] = {}
+    for event in recording.events:
+        if event.get("type") == "intervention" and event.get("commands"):
+            commands.setdefault(int(event["step"]), []).extend(map(str, event["commands"]))
+    return commands
+
+
 def _recorded_world(recording: Recording, stack: contextlib.ExitStack, notes: list[str]) -> World | None:
     header = recording.header["world"]
     if not header.get("actions_matter", True):
@@ -178,6 +196,7 @@ class _WorldReplay:
         self.found: Divergence | None = None
         self.n_equal = 0
         self._recording, self._world = recording, world
+        self._commands = applied_commands(recording)
         observation, _ = world.reset(seed=spawn_streams(recording.seed)[0])
         self._pov = observation["pov"]
 
@@ -188,6 +207,10 @@ class _WorldReplay:
     def step(self, step: int) -> None:
         if self.found:
             return
+        for command in self._commands.get(step, ()):
+            self._world.command(command)
+        if step in self._commands:
+            self._pov = self._world.render()
         pixel = first_pixel(self._recording.pov[step], self._pov)
         if pixel:
             self.found = Divergence(step, "frame", *pixel)
@@ -219,12 +242,13 @@ class _AgentReplay:
     stack: contextlib.ExitStack
     notes: list[str]
     tolerance: float
+    world: World | None = None
     found: Divergence | None = None
     n_equal: int = 0
     largest: float | None = None
     _stopped: bool = False
     _step: int = 0
-    _interventions: list[Intervention] = field(default_factory=list)
+    _edits: InterventionStack = field(init=False)
 
     def __post_init__(self) -> None:
         header = self.recording.header
@@ -232,12 +256,11 @@ class _AgentReplay:
             self.agent = recorded_agent(self.recording)
         self.agent = self._looking_ahead(self.agent)
         self._compare_agents(header["agent"])
-        self._interventions = [build_intervention(spec, where=str(self.recording.path / "header.json"))
-                               for spec in header["interventions"]]
-        edits = [pair for intervention in self._interventions for pair in intervention.fwd_hooks()]
-        if edits:
-            self.stack.enter_context(self.agent.hooks(edits))
-        _, self._rng, self._intervention_rng = spawn_streams(self.recording.seed)
+        self._edits = self.stack.enter_context(InterventionStack(
+            [build_intervention(spec, where=str(self.recording.path / "header.json"))
+             for spec in header["interventions"]],
+            agent=self.agent, seed=self.recording.seed, world=self.world, recorded=applied_steps(self.recording)))
+        _, self._rng = spawn_streams(self.recording.seed)
         self._state = self.agent.initial_state()
         stored = self.recording.activations
         self._vectors = {name.removeprefix("log_probs."): stored[name] for name in stored
@@ -279,22 +302,23 @@ class _AgentReplay:
 
     def _compare(self, step: int, world_state: Any) -> tuple[str, Any, Any] | None:
         assert self.agent is not None
-        pov = self.recording.pov[step]
-        for intervention in self._interventions:
-            pov = intervention.change_input(pov, step, self._intervention_rng)
+        before = self.recording.steps[step - 1] if step else {}
+        seen = self._edits.change_input({"pov": self.recording.pov[step]}, step, before)
+        pov = seen["pov"]
         pixel = first_pixel(self.recording.agent_pov[step], pov)
         if pixel:
             return ("agent_frame", *pixel)
         shown: dict[str, Any] = {"pov": pov} if world_state is None else {"pov": pov, "world_state": world_state}
-        output = self.agent.act(shown, self._state, self._rng)
+        remembered = self._edits.change_memory(self._state, step, before)
+        with self._edits.looking(range(step, step + 1)):
+            output = self.agent.act(shown, remembered, self._rng)
         self._state = output.state
-        return self._compare_output(step, output)
+        executed = self._edits.change_action(output.action, step, before)
+        self._edits.take_log()
+        return self._compare_output(step, output, executed)
 
-    def _compare_output(self, step: int, output: AgentOutput) -> tuple[str, Any, Any] | None:
+    def _compare_output(self, step: int, output: AgentOutput, executed: Any) -> tuple[str, Any, Any] | None:
         row = self.recording.steps[step]
-        executed = output.action
-        for intervention in self._interventions:
-            executed = intervention.change_action(executed, step, self._intervention_rng)
         # Log-probabilities first: where they leave, a different draw is only what follows.
         for head, series in self._vectors.items():
             if step < len(series):

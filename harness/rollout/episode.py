@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from harness.agent.agent import Agent, AgentOutput
 from harness.errors import HarnessError
 from harness.intervention.intervention import Intervention
+from harness.intervention.stack import Applied, InterventionStack
 from harness.world.action import Action
 from harness.world.observation import Observation
 from harness.world.world import World
@@ -30,12 +30,14 @@ class Snapshot:
         world: The world's own bytes, None where the backend has no snapshots.
         agent: The agent's memory as named arrays.
         streams: Bit-generator state of every random stream, by name (JSON values).
+        interventions: What ``InterventionStack.save`` gave.
     """
 
     index: int
     world: bytes | None
     agent: Mapping[str, npt.NDArray[Any]]
     streams: Mapping[str, Any]
+    interventions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Step:
         truncated: From the world.
         info: The world's info after the action: statistics, events, outcomes, pose.
         snapshot: Call it inside ``on_step`` for the state at the start of step ``index + 1``.
+        applied: The interventions that applied in this step, in order.
     """
 
     index: int
@@ -78,6 +81,7 @@ class Step:
     truncated: bool
     info: Mapping[str, Any]
     snapshot: Callable[[], Snapshot]
+    applied: tuple[Applied, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,11 +119,11 @@ class Observer(Protocol):
         """After the last step, whatever ended it."""
 
 
-def spawn_streams(seed: int) -> tuple[int, np.random.Generator, np.random.Generator]:
-    """Separate streams from one seed: the world's seed, the agent's generator, the interventions' generator."""
-    world, agent, intervention = np.random.SeedSequence(seed).spawn(3)
+def spawn_streams(seed: int) -> tuple[int, np.random.Generator]:
+    """Separate streams from one seed: the world's seed and the agent's generator; interventions have their own."""
+    world, agent = np.random.SeedSequence(seed).spawn(2)
     world_seed = int(world.generate_state(1, np.uint32)[0] >> 1)
-    return world_seed, np.random.Generator(np.random.PCG64(agent)), np.random.Generator(np.random.PCG64(intervention))
+    return world_seed, np.random.Generator(np.random.PCG64(agent))
 
 
 def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | None = None,
@@ -134,7 +138,7 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
         max_steps: Stop earlier than the scenario's ``episode.max_steps``.
         observers: Each gets ``begin``, a frozen ``Step`` per step, and ``end``.
         hooks: Globs of hook names to trace, e.g. ``"blocks.*.attn.hook_pattern"``.
-        interventions: Applied in order at their sites.
+        interventions: What changes something, in order (``InterventionStack`` says which comes when).
 
     Returns:
         How it ended. Ctrl-C ends the episode as "interrupted", closes the observers and is raised again.
@@ -148,21 +152,19 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
         raise HarnessError(f"expected a seed of at least 0 and at least one step, got seed={seed}, "
                            f"max_steps={max_steps}")
     names = tuple(agent.resolve_hooks([hooks] if isinstance(hooks, str) else list(hooks)))
-    for intervention in interventions:
-        intervention.check(agent)
-    edits = [pair for intervention in interventions for pair in intervention.fwd_hooks()]
-    world_seed, agent_rng, intervention_rng = spawn_streams(seed)
+    world_seed, agent_rng = spawn_streams(seed)
     limit = min(x for x in (max_steps, world.scenario.episode.max_steps) if x is not None)
+    edits = InterventionStack(interventions, agent=agent, world=world, seed=seed, n_steps=limit)
     status, error, outcomes, n_steps = "failed", None, {}, 0
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(agent.hooks(edits) if edits else contextlib.nullcontext())
+    with edits:
         observation, info = world.reset(seed=world_seed)
         state = agent.initial_state()
+        edits.begin()
 
         def snapshot() -> Snapshot:
-            streams = {"agent": agent_rng.bit_generator.state, "intervention": intervention_rng.bit_generator.state}
             frozen = world.snapshot() if world.capabilities.snapshots else None
-            return Snapshot(n_steps, frozen, agent.save_state(state), streams)
+            return Snapshot(n_steps, frozen, agent.save_state(state), {"agent": agent_rng.bit_generator.state},
+                            edits.save())
 
         episode = Episode(world, agent, seed, names, tuple(interventions), limit, snapshot)
         begun: list[Observer] = []
@@ -173,18 +175,20 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
                 begun.append(observer)
             outcomes, began = info["outcomes"], time.perf_counter()
             while n_steps < limit:
-                seen = _seen(observation, interventions, n_steps, intervention_rng)
+                observation = edits.change_world(observation, n_steps, info)
+                seen = edits.change_input(observation, n_steps, info)
                 shown = {**seen, "world_state": world.world_state(blocks=True)} if agent.privileged else seen
-                output = agent.act(shown, state, agent_rng, hooks=names)
-                executed = output.action
-                for intervention in interventions:
-                    executed = intervention.change_action(executed, n_steps, intervention_rng)
+                remembered = edits.change_memory(state, n_steps, info)
+                with edits.looking(range(n_steps, n_steps + 1)):
+                    output = agent.act(shown, remembered, agent_rng, hooks=names)
+                executed = edits.change_action(output.action, n_steps, info)
                 following, reward, terminated, truncated, info = world.step(executed)
+                edits.played(n_steps, info, executed)
                 state, outcomes = output.state, info["outcomes"]
                 n_steps += 1
                 truncated = truncated or (n_steps >= limit and not terminated)
                 step = Step(n_steps - 1, observation, seen, output, executed, float(reward), terminated, truncated,
-                            info, snapshot)
+                            info, snapshot, edits.take_log())
                 for observer in observers:
                     observer.on_step(step)
                 observation = following
@@ -203,10 +207,3 @@ def run_episode(world: World, agent: Agent, *, seed: int = 0, max_steps: int | N
                 observer.end(result)
     return result
 
-
-def _seen(observation: Observation, interventions: Sequence[Intervention], step: int,
-          rng: np.random.Generator) -> Observation:
-    pov = observation["pov"]
-    for intervention in interventions:
-        pov = intervention.change_input(pov, step, rng)
-    return observation if pov is observation["pov"] else {**observation, "pov": pov}

@@ -168,7 +168,7 @@ class _Slot:
         self._began, self._outcomes, self._begun = time.perf_counter(), {}, list[Observer]()
         try:
             world = self._room(play.scenario)
-            seed, self.rng, _ = spawn_streams(play.seed)
+            seed, self.rng = spawn_streams(play.seed)
             self.observation, info = world.reset(seed=seed)
             self._outcomes = info["outcomes"]
             self.play, self.n_steps = play, 0

@@ -20,12 +20,14 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    TypeAdapter,
+    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
 
-from harness.errors import nearest_names, unknown_name
+from harness.errors import ScenarioError, nearest_names, unknown_name
 from harness.scenario.catalogue import catalogue
 from harness.scenario.fields import (
     COMPASS,
@@ -380,6 +382,21 @@ Outcome = Annotated[
     | Annotated[Moved, Tag("<moved>")] | Annotated[Turned, Tag("<turned>")] | Annotated[Pressed, Tag("<pressed>")],
     _by_key(("damaged", Damaged), ("killed", Killed), ("mined", Mined), ("collected", Collected),
             ("looked_at", LookedAtTarget), ("moved", Moved), ("turned", Turned), ("pressed", Pressed))]
+
+
+def read_outcome(value: Any) -> Outcome:
+    """An outcome from a mapping in a scenario's words, such as ``{damaged: villager}``.
+
+    Raises:
+        ScenarioError: saying what is wrong with it.
+    """
+    try:
+        outcome: Outcome = TypeAdapter(Outcome).validate_python(value)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise ScenarioError(f"{value!r} is no outcome: {first['msg']}",
+                            hint="docs/scenarios.md lists them") from problem
+    return outcome
 
 
 def _parameter(value: Any) -> Any:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 __all__ = [
-    "POV_SHAPE", "EntityState", "Event", "LookedAt", "Observation", "PlayerState", "WorldState", "observation_space",
+    "EVENT_TYPES", "POV_SHAPE", "EntityState", "Event", "LookedAt", "Observation", "PlayerState", "WorldState",
+    "observation_space",
 ]
 
 POV_SHAPE = (360, 640, 3)
@@ -19,9 +20,14 @@ POV_SHAPE = (360, 640, 3)
 Observation = dict[str, Any]
 """``{"pov": uint8 [360, 640, 3] RGB}``."""
 
+EVENT_TYPES = (
+    "damage_entity", "kill_entity", "mine_block", "place_block", "pickup", "drop", "player_hurt", "player_died",
+)
+"""What a backend may report; none reports others."""
+
 Event = dict[str, Any]
-"""One thing that happened in a tick: ``type`` (damage_entity, kill_entity, mine_block, pickup, place_block,
-player_hurt, ...) and its particulars (tag, entity, block, item, amount, position), all JSON values."""
+"""One thing that happened in a tick: ``type`` (one of ``EVENT_TYPES``) and its particulars
+(tag, entity, block, item, amount, position), all JSON values."""
 
 
 def observation_space(shape: tuple[int, int, int] = POV_SHAPE) -> spaces.Dict:

@@ -149,7 +149,7 @@ def test_edits_reach_the_rows_they_name() -> None:
     agent, pov = make_agent(goal=GOAL, deterministic=True), povs(1)[0]
 
     def keys(hook: str | None) -> torch.Tensor:
-        pairs = [] if hook is None else ZeroAblation(hook).fwd_hooks()
+        pairs = [] if hook is None else [(hook, lambda x, h: torch.zeros_like(x))]
         with agent.hooks(pairs):
             return agent.act({"pov": pov}, agent.initial_state(), np.random.default_rng(0)).state["state.1.k"]
 
@@ -162,7 +162,7 @@ def test_edits_reach_the_rows_they_name() -> None:
     assert torch.equal(keys(None), plain)
     ZeroAblation("cond.blocks.0.attn.hook_z", head=1).check(agent)
     with pytest.raises(HookError, match="shared by both rows"):
-        agent.hooks(ZeroAblation("cond.hook_image").fwd_hooks())
+        agent.hooks([("cond.hook_image", lambda x, h: torch.zeros_like(x))])
     with pytest.raises(HookError, match="is a read-out"), \
             agent.hooks([("uncond.readout.attack.hook_margin", lambda x, h: x + 1)]):
         agent.act({"pov": pov}, agent.initial_state(), np.random.default_rng(0))

@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.agent.scripted import NoopAgent
 from harness.errors import InterventionError
 from harness.intervention import ActionOverride, PixelMask, ZeroAblation
 from harness.intervention.build import build_intervention
+from harness.intervention.intervention import Moment, Span
 from harness.world.action import BUTTONS, KEYS, noop_action
 
-RNG = np.random.default_rng(0)
+MOMENT = Moment(0, np.random.default_rng(0), {}, NoopAgent(), {})
+SPAN = Span(range(1), (True,), lambda step: np.random.default_rng(step), {})
 
 
 @settings(max_examples=40, deadline=None)
@@ -20,7 +23,7 @@ RNG = np.random.default_rng(0)
 def test_a_mask_covers_its_rectangle_and_nothing_else(x: int, y: int, width: int, height: int) -> None:
     picture = np.random.default_rng(1).integers(0, 255, (36, 64, 3), dtype=np.uint8)
     before = picture.copy()
-    covered = PixelMask(x, y, x + width, y + height, (255, 1, 2)).change_input(picture, 0, RNG)
+    covered = PixelMask(x, y, x + width, y + height, (255, 1, 2)).change_input(picture, MOMENT)
     inside = np.zeros((36, 64), bool)
     inside[y:y + height, x:x + width] = True
     assert (covered[inside] == (255, 1, 2)).all() and np.array_equal(covered[~inside], before[~inside])
@@ -32,14 +35,14 @@ def test_a_mask_covers_its_rectangle_and_nothing_else(x: int, y: int, width: int
 def test_an_override_holds_its_keys_and_nothing_else(keys: dict[str, int]) -> None:
     action = {**noop_action(), "forward": 1, "camera": np.array([1.0, 2.0], np.float32)}
     before = {k: np.array(v) for k, v in action.items()}
-    changed = ActionOverride(keys).change_action(action, 0, RNG)
+    changed = ActionOverride(keys).change_action(action, MOMENT)
     assert set(changed) == set(KEYS) and all(changed[k] == v for k, v in keys.items())
     assert all(np.array_equal(changed[k], before[k]) for k in KEYS if k not in keys)
     assert all(np.array_equal(action[k], before[k]) for k in KEYS)
 
 
 def test_the_camera_can_be_held() -> None:
-    changed = ActionOverride({"camera": [1, -2.5]}).change_action(noop_action(), 0, RNG)
+    changed = ActionOverride({"camera": [1, -2.5]}).change_action(noop_action(), MOMENT)
     assert changed["camera"].dtype == np.float32 and changed["camera"].tolist() == [1.0, -2.5]
 
 
@@ -50,27 +53,27 @@ def test_one_head_is_zeroed(hook: str, shape: tuple[int, ...], axis: int) -> Non
     torch = pytest.importorskip("torch")
     value = torch.rand(shape) + 1
     before = value.clone()
-    ((name, edit),) = ZeroAblation(hook, head=3).fwd_hooks()
-    changed = edit(value, hook)
+    ((name, edit),) = ZeroAblation(hook, head=3).edits()
+    changed = edit(value, hook, SPAN)
     assert name == hook and torch.equal(value, before)
     assert not changed.select(axis, 3).any()
     for head in range(3):
         assert torch.equal(changed.select(axis, head), before.select(axis, head))
     with pytest.raises(InterventionError, match="heads 0 to 3, got head 4"):
-        ZeroAblation(hook, head=4).fwd_hooks()[0][1](value, hook)
+        ZeroAblation(hook, head=4).edits()[0][1](value, hook, SPAN)
 
 
 def test_a_whole_activation_is_zeroed() -> None:
     torch = pytest.importorskip("torch")
     value = torch.full((1, 1, 8), float("nan"))
-    assert torch.equal(ZeroAblation("blocks.0.hook_resid_post").fwd_hooks()[0][1](value, None), torch.zeros(1, 1, 8))
+    assert torch.equal(ZeroAblation("blocks.0.hook_resid_post").edits()[0][1](value, None, SPAN), torch.zeros(1, 1, 8))
 
 
 def test_other_sites_are_left_alone() -> None:
     picture, action = np.zeros((36, 64, 3), np.uint8), noop_action()
-    assert ActionOverride({"use": 1}).change_input(picture, 0, RNG) is picture
-    assert PixelMask(0, 0, 1, 1).change_action(action, 0, RNG) is action
-    assert PixelMask(0, 0, 1, 1).fwd_hooks() == ()
+    assert ActionOverride({"use": 1}).change_input(picture, MOMENT) is picture
+    assert PixelMask(0, 0, 1, 1).change_action(action, MOMENT) is action
+    assert PixelMask(0, 0, 1, 1).edits() == ()
 
 
 @pytest.mark.parametrize("made", [PixelMask(1, 2, 3, 4, (5, 6, 7)), ActionOverride({"attack": 0, "camera": [0, 1]}),

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.world.blockworld.tables import Tables
+from harness.world.observation import EVENT_TYPES
 
 __all__ = [
     "ACTION", "ACTION_KEYS", "BAG", "CLOCK", "CUSTOM", "DROPPED", "EVENT", "EVENT_KINDS", "FIRST_ENTITY", "ITEM",
@@ -49,9 +50,7 @@ CLOCK = np.dtype([
 EVENT = _layout("amount health x y z", "kind entity what label count")
 """One thing that happened in a tick; ``what`` is a block, item or creature number by kind."""
 
-EVENT_KINDS = (
-    "damage_entity", "kill_entity", "mine_block", "place_block", "pickup", "drop", "player_hurt", "player_died",
-)
+EVENT_KINDS = EVENT_TYPES
 
 SIGHT = _layout("distance x y z", "kind what cell_x cell_y cell_z face index reachable")
 """What the crosshair meets: ``kind`` 0 nothing, 1 block, 2 creature (row ``index`` of the creatures)."""
