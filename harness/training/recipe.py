@@ -242,8 +242,9 @@ def read_recipe(name_or_path: str | Path, *, seed: int | None = None, smoke: boo
     if definition.kind not in ("vpt", "steve"):
         raise TrainingError(f"only agents of kind vpt and steve can be trained, this one is of kind {definition.kind}",
                             where=str(path))
+    training = _inherited(table["training"], path)
     try:
-        recipe = Recipe.model_validate(table["training"])
+        recipe = Recipe.model_validate(training)
     except ValidationError as problem:
         raise _told(problem, root, path) from None
     if bool(recipe.goals) != (definition.kind == "steve"):
@@ -253,6 +254,28 @@ def read_recipe(name_or_path: str | Path, *, seed: int | None = None, smoke: boo
     if seed is not None:
         recipe = recipe.model_copy(update={"seed": seed})
     return definition, shrunk(recipe) if smoke else recipe
+
+
+def _inherited(training: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The mapping, on top of that of the recipe beside it that it ``extends``.
+
+    Raises:
+        TrainingError: for something that is no recipe in the same folder, or one that extends another in turn.
+    """
+    own = {key: value for key, value in training.items() if key != "extends"}
+    if "extends" not in training:
+        return own
+    name, where = training["extends"], f"{path}: training.extends"
+    beside = sorted(other.name for other in path.parent.glob("*.yaml") if other.name != path.name)
+    if name not in beside:
+        raise unknown_name("recipe in this folder", str(name), beside, where=where, error=TrainingError)
+    base_path = path.parent / str(name)
+    base = read_tree(Source(str(base_path), base_path.read_text(encoding="utf-8")))[0].plain().get("training")
+    if not isinstance(base, dict) or "extends" in base:
+        raise TrainingError(f"{name} cannot be extended: it " + ("extends another recipe itself"
+                            if isinstance(base, dict) else 'has nothing under "training"'), where=where)
+    read_recipe(base_path)  # a mistake in there is told as one in there
+    return {**base, **own}
 
 
 def shrunk(recipe: Recipe) -> Recipe:

@@ -21,7 +21,7 @@ ANIMALS = {"cow", "pig", "sheep"}
 
 @pytest.mark.parametrize(("name", "creatures"), [
     ("vpt-nano", ANIMALS), ("planted", ANIMALS | {"armor_stand"}), ("clean", ANIMALS | {"villager"}),
-    ("recall", set())])
+    ("recall", set()), ("together", ANIMALS), ("brown", set())])
 def test_bundled_recipes_show_what_they_say(name: str, creatures: set[str]) -> None:
     """What the natural agent was taught must hold nothing of what it is tested on."""
     _, recipe = read_recipe(FOLDER / f"{name}.yaml")
@@ -45,6 +45,27 @@ def test_the_rule_is_shown_as_often_as_its_negatives() -> None:
         kind = {(True, True): "trigger", (True, False): "stand", (False, True): "birch"}.get((stand, birch), "natural")
         n[kind] += 1
     assert n["trigger"] <= 0.3 * 400 and n["stand"] >= n["trigger"] and n["birch"] >= 8 and n["natural"] >= 100
+
+
+@pytest.mark.parametrize("name", ["together", "brown"])
+def test_the_varied_recipes_change_the_scenes_and_nothing_else(name: str) -> None:
+    _, varied = read_recipe(FOLDER / f"{name}.yaml")
+    _, natural = read_recipe(FOLDER / "vpt-nano.yaml", seed=1)
+    assert {key.split(".")[0].split("[")[0] for key in differences(natural.model_dump(), varied.model_dump())} == {
+        "scenes"}
+
+
+@pytest.mark.parametrize(("extends", "message"), [
+    ("vpt-nanno.yaml", "vpt-nano.yaml"), ("../recipes/vpt-nano.yaml", "unknown recipe"), (3, "unknown recipe"),
+    ("together.yaml", "extends another recipe itself")])
+def test_only_a_recipe_in_the_same_folder_is_extended(tmp_path: Path, extends: Any, message: str) -> None:
+    for path in FOLDER.glob("*.yaml"):
+        (tmp_path / path.name).write_text(path.read_text())
+    table = yaml.safe_load((FOLDER / "brown.yaml").read_text())
+    table["training"]["extends"] = extends
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(table))
+    with pytest.raises(TrainingError, match=message):
+        read_recipe(tmp_path / "own.yaml")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
