@@ -7,18 +7,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.intervention.action import ActionOverride
-    from harness.intervention.feature import ZeroAblation
+    from harness.intervention.feature.ablation import MeanAblation, NoiseAblation, ResampleAblation, ZeroAblation
+    from harness.intervention.feature.attention import AttentionEdit
+    from harness.intervention.feature.direction import ProjectOut, Steering
+    from harness.intervention.feature.patch import ActivationPatch
     from harness.intervention.input import PixelMask
     from harness.intervention.intervention import Intervention
+    from harness.intervention.schedule import Schedule
+    from harness.intervention.stack import InterventionStack
 
 _DOOR = {
     "ActionOverride": "action",
+    "ActivationPatch": "feature.patch",
+    "AttentionEdit": "feature.attention",
     "Intervention": "intervention",
+    "InterventionStack": "stack",
+    "MeanAblation": "feature.ablation",
+    "NoiseAblation": "feature.ablation",
     "PixelMask": "input",
-    "ZeroAblation": "feature",
+    "ProjectOut": "feature.direction",
+    "ResampleAblation": "feature.ablation",
+    "Schedule": "schedule",
+    "Steering": "feature.direction",
+    "ZeroAblation": "feature.ablation",
 }
 
-__all__ = ["ActionOverride", "Intervention", "PixelMask", "ZeroAblation"]
+__all__ = [
+    "ActionOverride",
+    "ActivationPatch",
+    "AttentionEdit",
+    "Intervention",
+    "InterventionStack",
+    "MeanAblation",
+    "NoiseAblation",
+    "PixelMask",
+    "ProjectOut",
+    "ResampleAblation",
+    "Schedule",
+    "Steering",
+    "ZeroAblation",
+]
 
 
 def __getattr__(name: str) -> Any:

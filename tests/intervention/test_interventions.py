@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.agent.hooks import HookPoint
 from harness.agent.scripted import NoopAgent
 from harness.errors import InterventionError
 from harness.intervention import ActionOverride, PixelMask, ZeroAblation
@@ -15,7 +16,7 @@ from harness.intervention.intervention import Moment, Span
 from harness.world.action import BUTTONS, KEYS, noop_action
 
 MOMENT = Moment(0, np.random.default_rng(0), {}, NoopAgent(), {})
-SPAN = Span(range(1), (True,), lambda step: np.random.default_rng(step), {})
+SPAN = Span(range(3), (True,) * 3, lambda step: np.random.default_rng(step), {})
 
 
 @settings(max_examples=40, deadline=None)
@@ -54,19 +55,20 @@ def test_one_head_is_zeroed(hook: str, shape: tuple[int, ...], axis: int) -> Non
     value = torch.rand(shape) + 1
     before = value.clone()
     ((name, edit),) = ZeroAblation(hook, head=3).edits()
-    changed = edit(value, hook, SPAN)
+    point = HookPoint(hook, ("b", "h", "t", "T") if axis == 1 else ("b", "t", "h", "d_head"), shape[2:])
+    changed = edit(value, point, SPAN)
     assert name == hook and torch.equal(value, before)
     assert not changed.select(axis, 3).any()
     for head in range(3):
         assert torch.equal(changed.select(axis, head), before.select(axis, head))
     with pytest.raises(InterventionError, match="heads 0 to 3, got head 4"):
-        ZeroAblation(hook, head=4).edits()[0][1](value, hook, SPAN)
+        ZeroAblation(hook, head=4).edits()[0][1](value, point, SPAN)
 
 
 def test_a_whole_activation_is_zeroed() -> None:
     torch = pytest.importorskip("torch")
-    value = torch.full((1, 1, 8), float("nan"))
-    assert torch.equal(ZeroAblation("blocks.0.hook_resid_post").edits()[0][1](value, None, SPAN), torch.zeros(1, 1, 8))
+    value, point = torch.full((1, 1, 8), float("nan")), HookPoint("blocks.0.hook_resid_post", ("b", "t", "d"), (8,))
+    assert torch.equal(ZeroAblation("blocks.0.hook_resid_post").edits()[0][1](value, point, SPAN), torch.zeros(1, 1, 8))
 
 
 def test_other_sites_are_left_alone() -> None:
