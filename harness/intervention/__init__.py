@@ -6,7 +6,8 @@ import importlib as _importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.intervention.action import ActionOverride
+    from harness.intervention.action import ActionDelay, ActionNoise, ActionOverride, ActionSequence, KeyBlock
+    from harness.intervention.build import from_scenario
     from harness.intervention.feature.ablation import MeanAblation, NoiseAblation, ResampleAblation, ZeroAblation
     from harness.intervention.feature.attention import AttentionEdit
     from harness.intervention.feature.direction import ProjectOut, Steering
@@ -15,37 +16,79 @@ if TYPE_CHECKING:
     from harness.intervention.intervention import Intervention
     from harness.intervention.schedule import Schedule
     from harness.intervention.stack import InterventionStack
+    from harness.intervention.world import (
+        BlockEdit,
+        BlockFill,
+        Command,
+        EntitySwap,
+        Give,
+        RemoveBlocks,
+        Robe,
+        Teleport,
+        TimeOfDay,
+        Weather,
+    )
 
 _DOOR = {
+    "ActionDelay": "action",
+    "ActionNoise": "action",
     "ActionOverride": "action",
+    "ActionSequence": "action",
     "ActivationPatch": "feature.patch",
     "AttentionEdit": "feature.attention",
+    "BlockEdit": "world",
+    "BlockFill": "world",
+    "Command": "world",
+    "EntitySwap": "world",
+    "Give": "world",
     "Intervention": "intervention",
     "InterventionStack": "stack",
+    "KeyBlock": "action",
     "MeanAblation": "feature.ablation",
     "NoiseAblation": "feature.ablation",
     "PixelMask": "input",
     "ProjectOut": "feature.direction",
+    "RemoveBlocks": "world",
     "ResampleAblation": "feature.ablation",
+    "Robe": "world",
     "Schedule": "schedule",
     "Steering": "feature.direction",
+    "Teleport": "world",
+    "TimeOfDay": "world",
+    "Weather": "world",
     "ZeroAblation": "feature.ablation",
+    "from_scenario": "build",
 }
 
 __all__ = [
+    "ActionDelay",
+    "ActionNoise",
     "ActionOverride",
+    "ActionSequence",
     "ActivationPatch",
     "AttentionEdit",
+    "BlockEdit",
+    "BlockFill",
+    "Command",
+    "EntitySwap",
+    "Give",
     "Intervention",
     "InterventionStack",
+    "KeyBlock",
     "MeanAblation",
     "NoiseAblation",
     "PixelMask",
     "ProjectOut",
+    "RemoveBlocks",
     "ResampleAblation",
+    "Robe",
     "Schedule",
     "Steering",
+    "Teleport",
+    "TimeOfDay",
+    "Weather",
     "ZeroAblation",
+    "from_scenario",
 ]
 
 

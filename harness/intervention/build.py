@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,12 @@ from harness.errors import InterventionError, unknown_name
 from harness.intervention.intervention import Intervention
 from harness.intervention.schedule import SCHEDULE_KEYS, Schedule
 from harness.registry import lookup
+from harness.scenario.schema import Scenario
 
-__all__ = ["build_intervention"]
+__all__ = ["build_intervention", "from_scenario", "named_spec"]
+
+_WORDS = {"from": "first", "to": "last"}
+"""A scenario's words for the corners of a box; in Python, ``from`` is taken."""
 
 
 def build_intervention(spec: Mapping[str, Any], *, where: str | None = None) -> Intervention:
@@ -20,6 +25,7 @@ def build_intervention(spec: Mapping[str, Any], *, where: str | None = None) -> 
     Args:
         spec: ``Intervention.describe()``'s mapping, or a scenario's: ``kind``, fields, and the schedule's keys beside
             them (``at``, ``between``, ``every``, ``when``, ``since``); ``site`` and ``description`` are passed over.
+            The corners of a box may be called ``from`` and ``to``, as elsewhere in a scenario.
         where: The place to name in errors.
 
     Raises:
@@ -30,7 +36,8 @@ def build_intervention(spec: Mapping[str, Any], *, where: str | None = None) -> 
         raise InterventionError(f"expected an intervention with a kind, got {dict(spec)!r}", where=where)
     build = lookup("harness.interventions", kind, where=where, error=InterventionError)
     known = {field.name: field for field in dataclasses.fields(build) if field.name != "schedule"}
-    values = {key: value for key, value in spec.items() if key not in ("kind", "site", "description")}
+    values = {_WORDS.get(key, key) if _WORDS.get(key) in known and _WORDS[key] not in spec else key: value
+              for key, value in spec.items() if key not in ("kind", "site", "description")}
     for key in values:
         if key not in known and key not in SCHEDULE_KEYS:
             raise unknown_name(f"field of {kind}", key, [*known, *SCHEDULE_KEYS], where=where, error=InterventionError)
@@ -47,3 +54,44 @@ def build_intervention(spec: Mapping[str, Any], *, where: str | None = None) -> 
         raise InterventionError(f"{kind}: {problem}", where=where) from problem
     assert isinstance(made, Intervention)
     return made
+
+
+def named_spec(scenario: Scenario, word: str, *, where: str | None = None) -> dict[str, Any]:
+    """What a scenario says of an intervention, for ``build_intervention``.
+
+    Args:
+        scenario: Its ``interventions`` are looked through.
+        word: A name in it; or ``NAME@STEP`` or ``NAME@FIRST-LAST``, which take the place of its schedule there.
+        where: The place to name in errors.
+
+    Raises:
+        InterventionError: for a name that the scenario has not, with the nearest, or steps that are none.
+    """
+    name, at, steps = word.partition("@")
+    if name not in scenario.interventions:
+        raise unknown_name("intervention", name, scenario.interventions, where=where, error=InterventionError)
+    spec = {**scenario.interventions[name], "name": name}
+    if at:
+        numbers = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", steps)
+        if not numbers:
+            raise InterventionError(f"{word}: expected a step or two behind @, as in {name}@40 or {name}@40-60, "
+                                    f"got {steps!r}", where=where)
+        spec = {key: value for key, value in spec.items() if key not in SCHEDULE_KEYS}
+        first, last = numbers.groups()
+        spec |= {"at": int(first)} if last is None else {"between": [int(first), int(last)]}
+    return spec
+
+
+def from_scenario(scenario: Scenario, *words: str) -> list[Intervention]:
+    """Interventions that a scenario names, built: what ``--intervene`` does.
+
+    Args:
+        scenario: From ``load_scenario``.
+        words: Names, each perhaps with ``@STEP`` or ``@FIRST-LAST``; none for all that it has.
+
+    Raises:
+        InterventionError: for an unknown name, or one that cannot be built, such as one whose array is still in a
+            recording: the command line reads those.
+    """
+    return [build_intervention(named_spec(scenario, word), where=f'intervention "{word}" of {scenario.name}')
+            for word in words or scenario.interventions]

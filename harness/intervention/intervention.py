@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.agent.agent import Agent, AgentState
+from harness.errors import InterventionError, unknown_name
 from harness.intervention.schedule import ALWAYS, Schedule
+from harness.scenario.schema import Scenario
 from harness.world.action import Action
-from harness.world.observation import WorldState
+from harness.world.observation import EVENT_TYPES, WorldState
 from harness.world.world import Capabilities
 
 __all__ = ["Edit", "History", "Intervention", "Moment", "Site", "Span"]
@@ -127,6 +129,17 @@ class Intervention(ABC):
             HarnessError: saying what does not fit.
         """
         agent.resolve_hooks([name for name, _ in self.edits()])
+
+    def check_scenario(self, scenario: Scenario) -> None:
+        """Refuse a scenario that lacks what it names, before anything is played; here, what its schedule waits for.
+
+        Raises:
+            InterventionError: for a name that is not there, with the nearest.
+        """
+        for name in (self.schedule.when, self.schedule.since):
+            if isinstance(name, str) and name not in scenario.outcomes and name not in EVENT_TYPES:
+                raise unknown_name("outcome or event", name, [*scenario.outcomes, *EVENT_TYPES],
+                                   error=InterventionError)
 
     def clashes(self, other: Intervention) -> str | None:
         """Why the two cannot run in the same step, or None when they can; asked for every pair whose steps meet."""

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.agent.agent import Agent, AgentState
-from harness.errors import InterventionError, ScenarioError, unknown_name
+from harness.errors import InterventionError, ScenarioError
 from harness.intervention.intervention import Edit, History, Intervention, Moment, Span
 from harness.scenario.outcomes import OutcomeTracker
 from harness.scenario.schema import Scenario, read_outcome
 from harness.world.action import BUTTONS, Action
-from harness.world.observation import EVENT_TYPES, Observation
+from harness.world.observation import Observation
 from harness.world.world import World
 
 __all__ = ["Applied", "InterventionStack", "digest_of"]
@@ -120,6 +120,8 @@ class InterventionStack:
         capabilities = None if world is None else world.capabilities
         for intervention in self.interventions:
             intervention.check(agent, capabilities)
+            if world is not None:
+                intervention.check_scenario(world.scenario)
             if n_steps is not None:
                 intervention.schedule.check_length(n_steps)
         self._check_pairs()
@@ -354,7 +356,7 @@ class _Waiting:
         self._conditions = {key: value for key, value in (("when", schedule.when), ("since", schedule.since))
                             if value is not None}
         self._counts = dict.fromkeys(self._conditions, 0)
-        self._tracker = _tracker(self._conditions, scenario, _called(intervention))
+        self._tracker = _tracker(self._conditions, _called(intervention))
         self._own = {key for key, value in self._conditions.items() if isinstance(value, Mapping)}
 
     def begin(self, world: World) -> None:
@@ -389,18 +391,15 @@ class _Waiting:
         self._tracker.load(saved["tracker"])
 
 
-def _tracker(conditions: Mapping[str, Any], scenario: Scenario, called: str) -> OutcomeTracker:
-    """Counts the conditions that are outcomes of their own; names are looked up.
+def _tracker(conditions: Mapping[str, Any], called: str) -> OutcomeTracker:
+    """Counts the conditions that are outcomes of their own.
 
     Raises:
-        InterventionError: for a name that is neither an outcome nor an event, or a mapping that is no outcome.
+        InterventionError: for a mapping that is no outcome.
     """
     own = {}
     for key, value in conditions.items():
         if isinstance(value, str):
-            if value not in scenario.outcomes and value not in EVENT_TYPES:
-                raise unknown_name("outcome or event", value, [*scenario.outcomes, *EVENT_TYPES],
-                                   error=InterventionError)
             continue
         try:
             own[key] = read_outcome(value)

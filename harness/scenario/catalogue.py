@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,6 +116,7 @@ class Catalogue:
     weathers: tuple[str, ...]
     difficulties: tuple[str, ...]
     times: Mapping[str, int]
+    groups: Mapping[str, str]
 
     def block(self, name: str) -> Block:
         """The block called ``name``, with or without ``minecraft:``.
@@ -126,6 +128,19 @@ class Catalogue:
         if bare not in self.blocks:
             raise unknown_name("block", bare, self.blocks, error=ScenarioError)
         return self.blocks[bare]
+
+    def blocks_called(self, word: str) -> tuple[str, ...]:
+        """The blocks that a name, a group (``leaves``) or a glob (``*_wool``) means; never air.
+
+        Raises:
+            ScenarioError: when it means none, naming the nearest.
+        """
+        bare = word.removeprefix("minecraft:")
+        solid = [name for name in self.blocks if name != "air"]
+        found = fnmatch.filter(solid, self.groups.get(bare, bare))
+        if not found:
+            raise unknown_name("block or group", bare, [*solid, *self.groups], error=ScenarioError)
+        return tuple(found)
 
     def item(self, name: str) -> Item:
         """The item called ``name`` (blocks are items too).
@@ -176,4 +191,5 @@ def catalogue() -> Catalogue:
         weathers=tuple(words["weathers"]),
         difficulties=tuple(words["difficulties"]),
         times=words["times"],
+        groups=words["groups"],
     )

@@ -14,10 +14,11 @@ from typing import Any, Literal
 from harness.errors import ScenarioError
 from harness.scenario.catalogue import catalogue
 from harness.scenario.geometry import split_box
-from harness.scenario.setup import EntitySetup, Fill, WorldSetup
+from harness.scenario.setup import EntitySetup, Fill, Point, WorldSetup
 
 __all__ = [
-    "MAX_COMMAND", "MAX_FILL", "Dialect", "episode_commands", "event_commands", "session_commands", "to_commands",
+    "MAX_COMMAND", "MAX_FILL", "Dialect", "dress_command", "episode_commands", "event_commands", "fill_commands",
+    "item_command", "session_commands", "summon_commands", "teleport_command", "to_commands",
 ]
 
 Dialect = Literal["1.16.5", "1.21"]
@@ -77,6 +78,40 @@ def event_commands(setup: WorldSetup, dialect: Dialect = "1.16.5") -> dict[int, 
     for event in setup.events:
         lines.setdefault(event.step, []).extend(_fill(event.fill, dialect))
     return {step: _finished(commands, dialect) for step, commands in lines.items()}
+
+
+def fill_commands(fill: Fill, dialect: Dialect = "1.16.5") -> list[str]:
+    """One cuboid of blocks: a /setblock, or as many /fill as it takes."""
+    return _finished([*_fill(fill, dialect)], dialect)
+
+
+def summon_commands(entity: EntitySetup, number: int, dialect: Dialect = "1.16.5") -> list[str]:
+    """One creature.
+
+    Args:
+        entity: Which, where, and how it is dressed.
+        number: Tells it from others, where its traits do not fit into one line.
+        dialect: As for ``to_commands``.
+    """
+    return _finished([*_summon(entity, number, dialect)], dialect)
+
+
+def teleport_command(selector: str, position: Point, yaw: float | None = None, pitch: float | None = None,
+                     dialect: Dialect = "1.16.5") -> str:
+    """Set the player or creatures down somewhere; with yaw and pitch, both in degrees, also turned."""
+    turn = () if yaw is None or pitch is None else (yaw, pitch)
+    return _finished([_tp(selector, *position, *turn)], dialect)[0]
+
+
+def item_command(slot: int, item: str, count: int, dialect: Dialect = "1.16.5") -> str:
+    """Put items into a slot of the player's hotbar, in place of what is there."""
+    return _finished([_replace(slot, item, count, dialect)], dialect)[0]
+
+
+def dress_command(selector: str, villager_type: str | None = None, profession: str | None = None,
+                  dialect: Dialect = "1.16.5") -> str:
+    """Dress one villager; what is None stays as it is. ``selector`` must mean one villager alone."""
+    return _finished([f"data merge entity {selector} {_compound(_dress(villager_type, profession))}"], dialect)[0]
 
 
 def _finished(lines: list[str], dialect: str) -> list[str]:
@@ -159,18 +194,23 @@ def _extent(setup: WorldSetup) -> tuple[tuple[int, int, int], tuple[int, int, in
 
 
 def _teleport(setup: WorldSetup) -> str:
-    player = setup.player
-    numbers = " ".join(_number(v) for v in (*player.position, player.yaw, player.pitch))
-    return f"tp @p {numbers}"
+    return _tp("@p", *setup.player.position, setup.player.yaw, setup.player.pitch)
+
+
+def _tp(selector: str, *numbers: float) -> str:
+    return f"tp {selector} {' '.join(_number(v) for v in numbers)}"
 
 
 def _player(setup: WorldSetup, dialect: Dialect) -> Iterator[str]:
     yield _teleport(setup)
     for slot, (name, count) in sorted(setup.player.hotbar.items()):
-        if dialect == "1.21":
-            yield f"item replace entity @p hotbar.{slot} with {_item(name)} {count}"
-        else:
-            yield f"replaceitem entity @p hotbar.{slot} {_item(name)} {count}"
+        yield _replace(slot, name, count, dialect)
+
+
+def _replace(slot: int, name: str, count: int, dialect: Dialect) -> str:
+    if dialect == "1.21":
+        return f"item replace entity @p hotbar.{slot} with {_item(name)} {count}"
+    return f"replaceitem entity @p hotbar.{slot} {_item(name)} {count}"
 
 
 def _summon(entity: EntitySetup, index: int, dialect: Dialect) -> Iterator[str]:
@@ -222,19 +262,24 @@ def _nbt(entity: EntitySetup, dialect: Dialect) -> dict[str, Any]:
     if entity.health is not None:
         parts["Health"] = _Raw(f"{_number(entity.health)}f")
     if entity.type == "villager":
-        parts |= _dress(entity)
+        parts |= _dress(entity.villager_type, entity.profession)
     armour = _armour(extra.pop("head", None), entity.colour, dialect)
     if armour:
         parts["ArmorItems"] = _Raw(armour)
     return {**parts, **extra}
 
 
-def _dress(entity: EntitySetup) -> dict[str, Any]:
-    # A villager of level 1 without experience gives its job up when it has no work place near.
-    working = entity.profession not in ("none", "nitwit")
-    data = (f'{{profession:"minecraft:{entity.profession}",type:"minecraft:{entity.villager_type}",'
-            f"level:{2 if working else 1}}}")
-    return {"VillagerData": _Raw(data), **({"Xp": 10} if working else {})}
+def _dress(villager_type: str | None, profession: str | None) -> dict[str, Any]:
+    data, more = dict[str, Any](), dict[str, Any]()
+    if profession is not None:
+        data["profession"] = f"minecraft:{profession}"
+    if villager_type is not None:
+        data["type"] = f"minecraft:{villager_type}"
+    if profession is not None:
+        # A villager of level 1 without experience gives its job up when it has no work place near.
+        working = profession not in ("none", "nitwit")
+        data["level"], more = (2, {"Xp": 10}) if working else (1, {})
+    return {"VillagerData": _Raw(_compound(data)), **more}
 
 
 def _armour(head: str | None, colour: str | None, dialect: Dialect) -> str | None:

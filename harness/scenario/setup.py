@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["EntitySetup", "Fill", "PlayerSetup", "TimedFill", "WorldSetup"]
+__all__ = ["EntitySetup", "Fill", "IntPoint", "PlayerSetup", "Point", "TimedFill", "WorldSetup"]
 
 IntPoint = tuple[int, int, int]
 Point = tuple[float, float, float]

@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "read_nbt", "run_command"]
 _MAX_FILL = 32768
 _FAR = 3e7  # blocks; the game's own border, and plenty for angles and counts
 _PLAYERS = ("@p", "@s", "@a")
+_SORTS = {"arbitrary": 0, "nearest": 1, "furthest": -1}
 
 
 def run_command(simulation: Simulation, text: str) -> None:
@@ -121,12 +122,12 @@ def _block(word: str) -> str:
 
 
 def _filters(word: str) -> list[str]:
-    group = {"#minecraft:leaves": "_leaves", "#minecraft:logs": "_log", "#minecraft:wool": "_wool"}
-    if word.startswith("#"):
-        if word not in group:
-            raise unknown_name("block tag", word, group, error=WorldError)
-        return [name for name in catalogue().blocks if name.endswith(group[word])]
-    return [_block(word)]
+    if not word.startswith("#"):
+        return [_block(word)]
+    tags = {f"#minecraft:{group}": group for group in catalogue().groups}
+    if word not in tags:
+        raise unknown_name("block tag", word, tags, error=WorldError)
+    return list(catalogue().blocks_called(tags[word]))
 
 
 def _selected(simulation: Simulation, selector: str) -> list[int]:
@@ -134,7 +135,7 @@ def _selected(simulation: Simulation, selector: str) -> list[int]:
     match = re.fullmatch(r"@e(?:\[(.*)\])?", selector)
     if not match:
         raise WorldError(f'expected a selector such as @e[tag=target], got "{selector}"')
-    limit = None
+    limit, sort, origin = None, "arbitrary", list(_point(simulation, ["~", "~", "~"]))
     rows = list(range(int(simulation.arrays.clock["n_mobs"][0])))
     for part in filter(None, (match[1] or "").split(",")):
         key, _, value = part.partition("=")
@@ -142,6 +143,10 @@ def _selected(simulation: Simulation, selector: str) -> list[int]:
         flip = value.startswith("!")
         if key == "limit":
             limit = _whole(value, "limit")
+        elif key == "sort":
+            sort = value
+        elif key in ("x", "y", "z"):
+            origin["xyz".index(key)] = _number(value, key)
         elif key == "tag":
             rows = [row for row in rows if (wanted in simulation.tags_of(row)) != flip]
         elif key == "type":
@@ -150,7 +155,13 @@ def _selected(simulation: Simulation, selector: str) -> list[int]:
             names = simulation.tables.creature_names
             rows = [r for r in rows if (names[int(simulation.arrays.mobs["kind"][r])] == wanted) != flip]
         else:
-            raise unknown_name("selector argument", key, ("limit", "tag", "type"), error=WorldError)
+            raise unknown_name("selector argument", key, ("limit", "sort", "tag", "type", "x", "y", "z"),
+                               error=WorldError)
+    if sort not in _SORTS:
+        raise unknown_name("order", sort, _SORTS, error=WorldError)
+    if _SORTS[sort]:
+        bodies = simulation.arrays.mobs
+        rows.sort(key=lambda row: _SORTS[sort] * math.dist(origin, [float(bodies[axis][row]) for axis in "xyz"]))
     return rows if limit is None else rows[:limit]
 
 
@@ -350,7 +361,10 @@ def _data(simulation: Simulation, words: list[str]) -> None:
     for row in _selected(simulation, words[2]):
         mob = simulation.arrays.mobs[row]
         name = simulation.tables.creature_names[int(mob["kind"])]
-        entity, tags = _described(name, (0.0, 0.0, 0.0), nbt)
+        told = dict(nbt)
+        if isinstance(told.get("VillagerData"), dict):  # a compound is merged, too: what it leaves out stays
+            told["VillagerData"] = {**simulation.dress(row), **told["VillagerData"]}
+        entity, tags = _described(name, (0.0, 0.0, 0.0), told)
         simulation.change(row, entity, tags, set(nbt))
 
 

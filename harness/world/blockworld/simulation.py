@@ -242,6 +242,14 @@ class Simulation:
         label = int(self.arrays.mobs["label"][row])
         return self.labels[label] if label >= 0 else ()
 
+    def dress(self, row: int) -> dict[str, str]:
+        """What the villager in a row wears, as NBT calls it; empty for other creatures."""
+        mob = self.arrays.mobs[row]
+        name = self.tables.creature_names[int(mob["kind"])]
+        if name != "villager":
+            return {}
+        return dict(zip(("type", "profession"), _variant_name(name, int(mob["variant"]), 0).split("/"), strict=True))
+
     def put(self, slot: int, item: str, count: int) -> None:
         """Put items into a slot in place of what was there; ``air`` or a count of 0 empties it."""
         number = 0 if item == "air" or count <= 0 else self.tables.item_ids[catalogue().item(item).name]
