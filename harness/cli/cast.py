@@ -1,4 +1,4 @@
-"""What a scenario names and other rooms own: its agent, hooks and interventions.
+"""What a scenario names and other rooms own: its agent and hooks (its interventions: ``intervene.py``).
 
 A scenario file is checked without loading any of them, so that a recording opens where a plug-in is absent. Here they
 are looked up, and what does not exist is reported with its place in the file.
@@ -14,13 +14,12 @@ import click
 
 from harness.agent.agent import Agent
 from harness.agent.load import load_agent
-from harness.errors import HarnessError, InterventionError, unknown_name
-from harness.intervention.build import build_intervention
-from harness.intervention.intervention import Intervention
+from harness.cli.intervene import cast_interventions
+from harness.errors import HarnessError
 from harness.scenario.load import where_in_file
 from harness.scenario.schema import Scenario
 
-__all__ = ["cast_agent", "cast_hooks", "cast_interventions", "check_cast"]
+__all__ = ["cast_agent", "cast_hooks", "check_cast"]
 
 
 @contextmanager
@@ -83,22 +82,6 @@ def cast_hooks(agent: Agent, asked: Sequence[str], usual: Sequence[str], source:
     return list(agent.resolve_hooks(list(usual)))
 
 
-def cast_interventions(source: str, scenario: Scenario, agent: Agent, names: Sequence[str]) -> list[Intervention]:
-    """The interventions that a scenario has under these names.
-
-    Raises:
-        HarnessError: for a name that it has not, one that cannot be built, or one that does not fit the agent.
-    """
-    built = []
-    for name in names:
-        with _pointing(source, "interventions", name):
-            if name not in scenario.interventions:
-                raise unknown_name("intervention", name, scenario.interventions, error=InterventionError)
-            built.append(build_intervention(scenario.interventions[name]))
-            built[-1].check(agent)
-    return built
-
-
 def check_cast(source: str, scenario: Scenario) -> None:
     """Look up everything that a scenario names.
 
@@ -108,4 +91,4 @@ def check_cast(source: str, scenario: Scenario) -> None:
     agent = cast_agent(source, scenario, None, "cpu" if "device" in scenario.agent.options else None)
     if agent.hook_shapes():
         cast_hooks(agent, (), scenario.hooks, source)
-        cast_interventions(source, scenario, agent, list(scenario.interventions))
+    cast_interventions(source, scenario, agent, list(scenario.interventions), lenient=True)

@@ -10,8 +10,9 @@ import click
 
 from harness.agent.agent import Agent
 from harness.agent.load import known_names
-from harness.cli.cast import cast_agent, cast_hooks, cast_interventions
+from harness.cli.cast import cast_agent, cast_hooks
 from harness.cli.goal import goal_options
+from harness.cli.intervene import INTERVENE, Applications, cast_interventions, in_short
 from harness.cli.names import AGENT, BACKEND, SCENARIO, bytes_in_words, echo_json
 from harness.cli.outcomes import print_outcomes
 from harness.cli.progress import Ticker
@@ -38,7 +39,7 @@ _LARGE = 2_000_000_000
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A value for one of its parameters.")
 @click.option("--hooks", multiple=True, metavar="GLOB", help="Trace these hooks instead of the scenario's.")
 @click.option("--no-hooks", is_flag=True, help="Trace nothing.")
-@click.option("--intervene", multiple=True, metavar="NAME", help="Run an intervention the scenario names.")
+@INTERVENE
 @goal_options
 @click.option("--device", default=None, help="Where the agent computes: auto, cpu or cuda.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default=None,
@@ -60,15 +61,17 @@ def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed
     quiet = quiet or as_json
     if not quiet:
         click.echo(f"{agent.name}: {agent.description or 'no description'}", err=True)
+        if interventions:
+            click.echo(f"interventions: {'; '.join(map(in_short, interventions))}", err=True)
     if not no_record:
         limit = min(steps or chosen.episode.max_steps, chosen.episode.max_steps)
         announce_size(agent, traced, limit * episodes)
     played: list[EpisodeResult] = []
-    recorder = None if no_record else Recorder(out)
+    recorder, applications = None if no_record else Recorder(out), Applications(interventions)
     try:
         with make_world(chosen, backend=backend) as world, Ticker(quiet=quiet, n_episodes=episodes) as ticker:
             for number in range(episodes):
-                observers: list[Observer] = [ticker] if recorder is None else [ticker, recorder]
+                observers: list[Observer] = [ticker, applications, *([] if recorder is None else [recorder])]
                 played.append(run_episode(world, agent, seed=seed + number, max_steps=steps, observers=observers,
                                           hooks=traced, interventions=interventions))
     except BaseException as problem:
@@ -79,9 +82,12 @@ def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed
         raise
     paths = [str(path) for path in recorder.paths] if recorder else []
     if as_json:
-        echo_json(_as_json(chosen, agent, interventions, played, paths))
+        echo_json(_as_json(chosen, agent, interventions, applications, played, paths))
     else:
         print_outcomes(chosen, agent, played)
+        for intervention, count in zip(interventions, applications.counts, strict=True):
+            times = f"applied in {count} of {applications.n_steps} steps" if count else "never applied"
+            click.echo(f"{in_short(intervention)}: {times}")
         _what_next(paths, traced, "" if agent.name in known_names() else f" --agent {agent_name or chosen.agent.name}")
 
 
@@ -123,11 +129,13 @@ def _what_next(paths: Sequence[str], traced: Sequence[str], agent: str) -> None:
     click.echo(f"  harness replay {paths[0]} --verify{agent}")
 
 
-def _as_json(scenario: Scenario, agent: Agent, interventions: Sequence[Intervention],
+def _as_json(scenario: Scenario, agent: Agent, interventions: Sequence[Intervention], applications: Applications,
              played: Sequence[EpisodeResult], paths: Sequence[str]) -> Mapping[str, Any]:
     return {
         "scenario": scenario.name, "agent": agent.name, "agent_description": agent.description,
-        "interventions": [type(i).__name__ for i in interventions],
+        "interventions": [
+            {"name": i.name, "kind": type(i).__name__, "site": i.site, "schedule": i.schedule.describe(),
+             "applied_in_steps": count} for i, count in zip(interventions, applications.counts, strict=True)],
         "episodes": [{"seed": r.seed, "status": r.status, "n_steps": r.n_steps, "outcomes": dict(r.outcomes),
                       "seconds": round(r.seconds, 3), "recording": paths[i] if i < len(paths) else None}
                      for i, r in enumerate(played)]}

@@ -1,9 +1,9 @@
 """Interventions on the world: blocks, creatures, the player's place and bag, time and weather, by commands.
 
-At every step of its schedule, before the picture of that step, an edit sees to it that the world is as it says. Where it
-is so already nothing is run and nothing is logged: without a schedule an edit is done before the first picture and then
-kept up. Where a backend does not report what an edit would have to look at, it is run at the first step of each unbroken
-run of steps.
+At every step of its schedule, before the picture of that step, an edit sees to it that the world is as it says. Where
+it is so already, nothing is run and nothing is logged: without a schedule an edit is done before the first picture and
+then kept up. Where a backend does not report what an edit would have to look at, it is run at the first step of each
+unbroken run of steps.
 """
 
 from __future__ import annotations

@@ -1,0 +1,145 @@
+"""Arrays of interventions that are written as a place in a recording; an intervention itself never opens one.
+
+    values:    {recording: PATH, hook: NAME, step: 40}          the activation of one step
+               {recording: PATH, hook: NAME, steps: [40, 59]}   of several, both ends included, [t, ...]
+               {recording: PATH, hook: NAME, mean: true}        their mean, over all steps or over ``steps``
+    direction: {difference_of_means: {of: PATH, minus: PATH}, hook: NAME}
+
+``hook`` may be left out where it is the intervention's own. In a difference, instead of a PATH there may be
+``{recording: PATH, steps: [first, last]}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import HarnessError, InterventionError, nearest_names, unknown_name
+from harness.intervention.arrays import ArrayValue
+from harness.intervention.schedule import SCHEDULE_KEYS
+from harness.recording.recording import ActivationSeries, open_recording
+
+__all__ = ["with_arrays"]
+
+_ONE, _DIFFERENCE = ("recording", "hook", "step", "steps", "mean"), ("difference_of_means", "hook")
+_WORDS = {"recording", "difference_of_means"}
+_CHUNK = 256
+
+
+def with_arrays(spec: Mapping[str, Any], folder: Path | None, *, anywhere: bool = False) -> dict[str, Any]:
+    """An intervention's mapping with every array read that is written as a place in a recording.
+
+    Args:
+        spec: For ``build_intervention``.
+        folder: Paths are relative to it; None where no file may be opened.
+        anywhere: Whether paths may lead out of the folder: only those that the user typed may.
+
+    Raises:
+        InterventionError: for a mapping that says it wrongly, or a recording that lacks the hook or the steps.
+        RecordingError: for a folder that is no recording.
+    """
+    found = {}
+    for key, value in spec.items():
+        if isinstance(value, Mapping) and key not in SCHEDULE_KEYS and _WORDS & value.keys():
+            reader = _Reader(key, spec.get("hook"), folder, anywhere)
+            try:
+                value = ArrayValue(reader.read(value))
+            except HarnessError as problem:
+                problem.message = f"{key}: {problem.message}"
+                raise
+        found[key] = value
+    return found
+
+
+class _Reader:
+    """Reads one field."""
+
+    def __init__(self, field: str, hook: Any, folder: Path | None, anywhere: bool) -> None:
+        self.field, self.hook, self.folder, self.anywhere = field, hook, folder, anywhere
+
+    def read(self, value: Mapping[str, Any]) -> npt.NDArray[Any]:
+        self.hook = value.get("hook", self.hook)
+        if not isinstance(self.hook, str) or any(mark in self.hook for mark in "*?["):
+            raise InterventionError(f"expected the name of one recorded hook, got {self.hook!r}",
+                                    hint="say it beside the recording: {recording: PATH, hook: NAME, mean: true}")
+        if "difference_of_means" not in value:
+            return self.one(value)
+        _known(value, _DIFFERENCE)
+        sides = value["difference_of_means"]
+        if not isinstance(sides, Mapping) or set(sides) != {"of", "minus"}:
+            raise InterventionError(f"difference_of_means: expected {{of: PATH, minus: PATH}}, got {sides!r}")
+        of, minus = (self.one({**(side if isinstance(side, Mapping) else {"recording": side}), "mean": True})
+                     for side in (sides["of"], sides["minus"]))
+        if of.shape != minus.shape:
+            raise InterventionError(f"the two recordings' {self.hook} have the shapes {list(of.shape)} and "
+                                    f"{list(minus.shape)}", hint="take two recordings of one agent")
+        difference: npt.NDArray[Any] = of - minus
+        return difference
+
+    def one(self, value: Mapping[str, Any]) -> npt.NDArray[Any]:
+        _known(value, _ONE)
+        step, steps, mean = value.get("step"), value.get("steps"), value.get("mean", False)
+        if mean not in (True, False) or (step is not None) + (steps is not None or mean is True) != 1:
+            raise InterventionError("expected one of step: T, steps: [first, last] or mean: true beside the recording",
+                                    hint="mean: true may stand with steps, and is then over these")
+        path = self.path(value["recording"])
+        series = self.series(path)
+        if step is not None:
+            first, last = self.span([step, step], len(series), path)
+            return np.asarray(series[first], np.float32)
+        first, last = (0, len(series) - 1) if steps is None else self.span(steps, len(series), path)
+        if mean:
+            return _mean(series, first, last)
+        return np.asarray(series[first:last + 1], np.float32)
+
+    def path(self, given: Any) -> Path:
+        if not isinstance(given, str) or not given or "\0" in given:
+            raise InterventionError(f"recording: expected a folder, got {given!r}")
+        if self.folder is None:
+            raise InterventionError(f"the recording {given} is not looked for here: the intervention stands in another "
+                                    "recording's header", hint="write the intervention out behind --intervene")
+        path = self.folder / given
+        if not self.anywhere and not path.resolve().is_relative_to(self.folder.resolve()):
+            raise InterventionError(f"the recording {given} leads out of the folder of the file that names it",
+                                    hint="keep recordings below it, or write the intervention out behind --intervene")
+        return path
+
+    def series(self, path: Path) -> ActivationSeries:
+        stored = open_recording(path).activations
+        if self.hook not in stored:
+            near = nearest_names(str(self.hook), list(stored))
+            raise InterventionError(
+                f'the recording {path} holds no "{self.hook}"',
+                hint=f"record it with --hooks '{self.hook}'; it holds {', '.join(near or list(stored)[:3]) or 'none'}")
+        series = stored[str(self.hook)]
+        if not len(series):
+            raise InterventionError(f'the recording {path} holds no step of "{self.hook}"')
+        return series
+
+    def span(self, steps: Any, n: int, path: Path) -> tuple[int, int]:
+        if not isinstance(steps, list | tuple) or len(steps) != 2 or not all(type(s) is int for s in steps):
+            raise InterventionError(f"expected a step, or steps: [first, last], got {steps!r}")
+        if not 0 <= steps[0] <= steps[1] < n:
+            raise InterventionError(f"the recording {path} has the steps 0 to {n - 1} of {self.hook}, got "
+                                    f"{steps[0]} to {steps[1]}")
+        return steps[0], steps[1]
+
+
+def _known(value: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    for key in value:
+        if key not in keys:
+            raise unknown_name("key", str(key), keys, error=InterventionError)
+    if keys[0] not in value:
+        raise InterventionError(f"expected the key {keys[0]}, got {sorted(map(str, value))}")
+
+
+def _mean(series: ActivationSeries, first: int, last: int) -> npt.NDArray[np.float32]:
+    """Over steps ``first`` to ``last``, added up in float64."""
+    total = np.zeros(series.shape[1:], np.float64)
+    for start in range(first, last + 1, _CHUNK):
+        total += np.asarray(series[start:min(start + _CHUNK, last + 1)], np.float64).sum(0)
+    return (total / (last - first + 1)).astype(np.float32)
