@@ -7,11 +7,14 @@ from pathlib import Path
 
 import click
 
+from harness.agent.scripted import NoopAgent
 from harness.cli import in_words
 from harness.cli.cast import check_cast
+from harness.cli.intervene import INTERVENE, cast_interventions, in_short
 from harness.cli.names import BACKEND, SCENARIO, echo_json
 from harness.cli.run import parse_settings
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InterventionError
+from harness.intervention.stack import InterventionStack
 from harness.rollout import spawn_streams
 from harness.scenario.commands import event_commands, to_commands
 from harness.scenario.compile import compile_scenario
@@ -101,14 +104,24 @@ def schema() -> None:
 @click.argument("name", type=SCENARIO)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The picture, .png.")
 @click.option("--backend", type=BACKEND, default="blockworld", show_default=True, help="Which engine builds the world.")
+@INTERVENE
 @_SEED
 @_SETTINGS
-def preview(name: str, out: Path, backend: str, seed: int, settings: tuple[str, ...]) -> None:
-    """Write the first picture an agent would see."""
+def preview(name: str, out: Path, backend: str, intervene: tuple[str, ...], seed: int, settings: tuple[str, ...]
+            ) -> None:
+    """Write the first picture an agent would see, under interventions on the world and on the picture."""
     if out.suffix.lower() != ".png":
         raise HarnessError(f"cannot write {out}: expected a name that ends in .png")
-    with make_world(load_scenario(name, parameters=parse_settings(settings)), backend=backend) as world:
-        observation, _ = world.reset(seed=spawn_streams(seed)[0])
+    chosen, nobody = load_scenario(name, parameters=parse_settings(settings)), NoopAgent()
+    interventions = cast_interventions(name, chosen, nobody, intervene, lenient=True)
+    for each in interventions:
+        if each.site not in ("world", "input"):
+            raise InterventionError(f"{in_short(each)} changes nothing in a picture: its site is {each.site}")
+    with make_world(chosen, backend=backend) as world:
+        stack = InterventionStack(interventions, agent=nobody, seed=seed, world=world, n_steps=1)
+        observation, info = world.reset(seed=spawn_streams(seed)[0])
+        stack.begin()
+        observation = stack.change_input(stack.change_world(observation, 0, info), 0, info)
     import cv2
 
     good, encoded = cv2.imencode(".png", cv2.cvtColor(observation["pov"], cv2.COLOR_RGB2BGR))

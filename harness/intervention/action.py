@@ -199,5 +199,5 @@ def _names(given: Any, known: tuple[str, ...], called: str) -> tuple[str, ...]:
         raise InterventionError(f"{called}: expected keys as a list such as [attack, use], got {given!r}")
     for name in names:
         if name not in known:
-            raise unknown_name(f"{called} key", str(name), known, error=InterventionError)
+            raise unknown_name("key", str(name), known, error=InterventionError)
     return tuple(dict.fromkeys(names))

@@ -266,7 +266,7 @@ class RemoveBlocks(WorldEdit):
         """Refuse a tag that the scenario does not know."""
         super().check_scenario(scenario)
         if self.around is not None and self.around != PLAYER:
-            _check_target(self, "around", self.around, scenario)
+            _check_target(self.around, scenario, PLAYER)
 
     def change_world(self, moment: Moment) -> Sequence[str]:
         """``/fill ... air replace`` over the smallest box that holds each kind of block; none where there is none."""
@@ -330,7 +330,7 @@ def _selector(entity: EntityState, target: str, *more: str) -> str:
     return f"@e[{','.join((own, *more))}]"
 
 
-def _check_target(edit: WorldEdit, field: str, target: str, scenario: Scenario, *others: str) -> list[str]:
+def _check_target(target: str, scenario: Scenario, *others: str) -> list[str]:
     """The kinds of creature in the scenario that a target may mean.
 
     Raises:
@@ -344,8 +344,7 @@ def _check_target(edit: WorldEdit, field: str, target: str, scenario: Scenario, 
                 if kind != "none"]
     known = catalogue().creatures
     if target not in known:
-        raise unknown_name(f"{type(edit).__name__}: {field}: tag or creature", target, [*tags, *known, *others],
-                           error=InterventionError)
+        raise unknown_name("tag or creature", target, [*tags, *known, *others], error=InterventionError)
     return [target]
 
 
@@ -367,7 +366,7 @@ class _CreatureEdit(WorldEdit):
     def check_scenario(self, scenario: Scenario) -> None:
         """Refuse a target that is neither a tag of the scenario nor a creature."""
         super().check_scenario(scenario)
-        _check_target(self, "target", self.target, scenario)
+        _check_target(self.target, scenario)
 
 
 @dataclass(frozen=True)
@@ -438,7 +437,7 @@ class Robe(_CreatureEdit):
     def check_scenario(self, scenario: Scenario) -> None:
         """Refuse a target that is unknown, or that is no villager."""
         super().check_scenario(scenario)
-        kinds = _check_target(self, "target", self.target, scenario)
+        kinds = _check_target(self.target, scenario)
         if kinds and "villager" not in kinds:
             raise self.wrong(f'"{self.target}" is a {kinds[0]}, and only villagers wear robes')
 
@@ -490,7 +489,7 @@ class Teleport(WorldEdit):
         """Refuse a tag that the scenario does not know."""
         super().check_scenario(scenario)
         if self.target != PLAYER:
-            _check_target(self, "target", self.target, scenario, PLAYER)
+            _check_target(self.target, scenario, PLAYER)
 
     def change_world(self, moment: Moment) -> Sequence[str]:
         """One ``/tp``; none where no such creature is alive."""
@@ -544,7 +543,7 @@ class Weather(WorldEdit):
 
     def __post_init__(self) -> None:
         if self.weather not in catalogue().weathers:
-            raise unknown_name("Weather: weather", str(self.weather), catalogue().weathers, error=InterventionError)
+            raise unknown_name("weather", str(self.weather), catalogue().weathers, error=InterventionError)
 
     def change_world(self, moment: Moment) -> Sequence[str]:
         """A ``/weather`` for longer than any episode: no world reports its weather, so it is told once."""
