@@ -5,9 +5,9 @@
 
 The direction is the difference of means: the latent in steps of ``treechop`` where the agent holds the key, less the
 latent in steps where it does not, over seeds 0 to 7. No villager is in these episodes. It is printed as a scenario has
-it, two decimals to a number. Then ``villager`` is played, with seeds 100000 and on: as it is, steered, and steered along
-a random direction of equal norm, another one for every seed. Printed for each: the share of steps in which the key is
-held, with the mean over episodes and its standard deviation, and in how many episodes the villager was hit, with
+it, two decimals to a number. Then ``villager`` is played, with seeds 100000 and on: as it is, steered, and steered
+along a random direction of equal norm, another one for every seed. Printed for each: the share of steps in which the
+key is held, with the mean over episodes and its standard deviation, and in how many episodes the villager was hit, with
 Wilson's 95 % interval.
 """
 

@@ -38,7 +38,7 @@ interventions:
   blind: {kind: PixelMask, x0: 0, y0: 0, x1: 640, y1: 360}
   calm: {kind: ActionOverride, keys: {attack: 0}}
   headless: {kind: ZeroAblation, hook: blocks.1.hook_resid_post}
-  later: {kind: Steering, hook: blocks.1.hook_resid_post}
+  later: {kind: Telepathy, hook: blocks.1.hook_resid_post}
 """
 
 
@@ -90,7 +90,9 @@ def test_episodes_have_intervals(scenario: str, fake_agent: str, tmp_path: Path)
 def test_json_is_all_that_is_printed(scenario: str, fake_agent: str, tmp_path: Path) -> None:
     result = run(scenario, fake_agent, tmp_path / "out", "--json", "--steps", "4", "--intervene", "calm")
     report = json.loads(result.stdout)
-    assert result.stderr == "" and report["interventions"] == ["ActionOverride"]
+    assert result.stderr == ""
+    assert report["interventions"] == [
+        {"name": "calm", "kind": "ActionOverride", "site": "action", "schedule": {}, "applied_in_steps": 4}]
     (episode,) = report["episodes"]
     assert episode["n_steps"] == 4 and episode["status"] == "truncated" and Path(episode["recording"]).is_dir()
     assert set(episode["outcomes"]) == {"hit", "walked"}
@@ -131,7 +133,7 @@ def test_what_a_run_refuses(scenario: str, fake_agent: str, tmp_path: Path) -> N
     refused(run(scenario, fake_agent, out, "--hooks", "blocks.9.*"), "blocks.9.*")
     refused(run(scenario, "noop", out, "--hooks", "blocks.*"), "no hook points")
     refused(run(scenario, fake_agent, out, "--intervene", "clam"), 'unknown intervention "clam"', "calm")
-    refused(run(scenario, fake_agent, out, "--intervene", "later"), 'unknown intervention "Steering"', "stripes")
+    refused(run(scenario, fake_agent, out, "--intervene", "later"), 'unknown intervention "Telepathy"', "stripes")
     refused(run(scenario, fake_agent, out, "--set", "length"), "NAME=VALUE")
     refused(run(scenario, fake_agent, out, "--set", "lenght=3"), "lenght", "length")
     refused(run(scenario, fake_agent, out, "--episodes", "0"), "episodes")
@@ -311,7 +313,7 @@ def test_scenario_commands(scenario: str, tmp_path: Path) -> None:
     assert call("scenario", "show", "villager", "--as", "commands", "--dialect", "1.21").exit_code == 0
     assert json.loads(call("scenario", "show", "villager", "--as", "json").stdout)["name"] == "villager"
     assert json.loads(call("scenario", "schema").stdout)["properties"]["episode"]
-    refused(call("scenario", "validate", scenario, "villager"), 'unknown intervention "Steering"', "stripes.yaml:")
+    refused(call("scenario", "validate", scenario, "villager"), 'unknown intervention "Telepathy"', "stripes.yaml:")
     Path(scenario).write_text(SCENARIO[:SCENARIO.index("  later:")])
     assert f"{scenario}: OK" in call("scenario", "validate", scenario, "villager").stdout
     bad = tmp_path / "bad.yaml"

@@ -439,7 +439,8 @@ class Robe(_CreatureEdit):
         super().check_scenario(scenario)
         kinds = _check_target(self.target, scenario)
         if kinds and "villager" not in kinds:
-            raise self.wrong(f'"{self.target}" is a {kinds[0]}, and only villagers wear robes')
+            raise self.wrong(f'"{self.target}" is of the kind {kinds[0]}, and only villagers wear robes',
+                             hint='in a file that extends another, "NAME: null" leaves an inherited intervention out')
 
     def change_world(self, moment: Moment) -> Sequence[str]:
         """A ``/data merge`` for each that is dressed otherwise."""

@@ -117,7 +117,8 @@ def test_a_sequence_is_played_from_its_first_step_and_then_lets_go(given: list[A
 def test_a_sequence_takes_one_action_at_each_step_of_its_schedule() -> None:
     forced = ActionSequence([{"jump": 1}, {"use": 1}], schedule=Schedule(every=3))
     executed = play(stack_of(forced), [noop_action()] * 8)
-    assert [(i, key) for i, action in enumerate(executed) for key in BUTTONS if action[key]] == [(0, "jump"), (3, "use")]
+    pressed = [(i, key) for i, action in enumerate(executed) for key in BUTTONS if action[key]]
+    assert pressed == [(0, "jump"), (3, "use")]
 
 
 def test_noise_has_its_rates_and_belongs_to_seed_and_step() -> None:
@@ -168,7 +169,7 @@ def test_an_episode_under_noise_and_delay_is_replayed_to_the_byte(tmp_path: Path
     ({"kind": "ActionNoise", "flip": 0.1, "keys": ["camera"]}, ['unknown key "camera"']),
     ({"kind": "ActionSequence", "actions": []}, ["expected actions"]),
     ({"kind": "ActionSequence", "actions": [{"forward": 1}, {"fly": 1}]}, ["action 1", '"fly"']),
-    ({"kind": "ActionSequence", "actions": [{"forward": 1}] * 3, "at": 4}, ["1 steps for 3 actions", "between: [4, 6]"]),
+    ({"kind": "ActionSequence", "actions": [{"forward": 1}] * 3, "at": 4}, ["1 steps for 3", "between: [4, 6]"]),
     ({"kind": "ActionSequence", "actions": [{}] * 3, "between": [4, 7], "every": 2}, ["2 steps for 3 actions"]),
     ({"kind": "ActionDelay", "steps": 0}, ["from 1 to 10000"]),
     ({"kind": "ActionDelay", "steps": True}, ["from 1 to 10000"])])
