@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from harness.agent.load import load_agent
 from harness.cli import cli
+from harness.cli.arrays import with_arrays
 from harness.cli.intervene import cast_interventions
 from harness.intervention import ActivationPatch, MeanAblation, Steering, from_scenario
 from harness.intervention.arrays import ArrayValue
@@ -176,6 +177,13 @@ def test_values_and_directions_are_read_from_recordings(recorded: Path, scenario
     np.testing.assert_allclose(steering.direction.array, first.mean(0) - second[:3].mean(0), rtol=1e-5, atol=1e-6)
 
 
+def test_a_picture_is_read_from_a_recording(recorded: Path) -> None:
+    place = {"recording": "stripes-fake-s0", "hook": "pov", "step": 4}
+    found = with_arrays({"kind": "Paste", "picture": place}, recorded)["picture"]
+    assert found.array.dtype == np.uint8
+    assert np.array_equal(found.array, open_recording(recorded / "stripes-fake-s0").pov[4])
+
+
 def test_a_run_with_an_array_keeps_it_in_its_header(recorded: Path, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     place = f"{{recording: {recorded}/stripes-fake-s0, step: 3}}"
     result = run("--intervene", f"{{kind: ActivationPatch, hook: {HOOK}, values: {place}, at: 2}}")
@@ -197,6 +205,8 @@ def test_a_run_with_an_array_keeps_it_in_its_header(recorded: Path, run, tmp_pat
     ("{recording: R, hook: 'blocks.*', step: 1}", ["the name of one recorded hook"]),
     ("{recording: R-9, step: 1}", ["R-9"]),
     ("{recording: 3, step: 1}", ["expected a folder, got 3"]),
+    ("{recording: R, hook: pov, mean: true}", ["expected one picture"]),
+    ("{recording: R, hook: agent_pov, step: 6}", ["has the steps 0 to 5 of agent_pov, got 6"]),
     ("{difference_of_means: {of: R}}", ["expected {of: PATH, minus: PATH}"]),
     ("{difference_of_means: {of: R, minus: R}, step: 3}", ['unknown key "step"'])])
 def test_what_a_recording_cannot_give_is_said_with_the_field(recorded: Path, run, values: str,  # type: ignore[no-untyped-def]

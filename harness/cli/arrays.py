@@ -4,6 +4,7 @@
                {recording: PATH, hook: NAME, steps: [40, 59]}   of several, both ends included, [t, ...]
                {recording: PATH, hook: NAME, mean: true}        their mean, over all steps or over ``steps``
     direction: {difference_of_means: {of: PATH, minus: PATH}, hook: NAME}
+    picture:   {recording: PATH, hook: pov, step: 40}           the world's picture; agent_pov is the agent's
 
 ``hook`` may be left out where it is the intervention's own. In a difference, instead of a PATH there may be
 ``{recording: PATH, steps: [first, last]}``.
@@ -26,6 +27,7 @@ from harness.recording.recording import ActivationSeries, open_recording
 __all__ = ["with_arrays"]
 
 _ONE, _DIFFERENCE = ("recording", "hook", "step", "steps", "mean"), ("difference_of_means", "hook")
+_PICTURES = ("pov", "agent_pov")
 _WORDS = {"recording", "difference_of_means"}
 _CHUNK = 256
 
@@ -87,6 +89,8 @@ class _Reader:
             raise InterventionError("expected one of step: T, steps: [first, last] or mean: true beside the recording",
                                     hint="mean: true may stand with steps, and is then over these")
         path = self.path(value["recording"])
+        if self.hook in _PICTURES:
+            return self.picture(path, step)
         series = self.series(path)
         if step is not None:
             first, last = self.span([step, step], len(series), path)
@@ -95,6 +99,13 @@ class _Reader:
         if mean:
             return _mean(series, first, last)
         return np.asarray(series[first:last + 1], np.float32)
+
+    def picture(self, path: Path, step: Any) -> npt.NDArray[np.uint8]:
+        if step is None:
+            raise InterventionError(f"{self.hook}: expected one picture, as step: T")
+        pictures = getattr(open_recording(path), str(self.hook))
+        picture: npt.NDArray[np.uint8] = pictures[self.span([step, step], len(pictures), path)[0]]
+        return picture
 
     def path(self, given: Any) -> Path:
         if not isinstance(given, str) or not given or "\0" in given:
@@ -125,7 +136,7 @@ class _Reader:
             raise InterventionError(f"expected a step, or steps: [first, last], got {steps!r}")
         if not 0 <= steps[0] <= steps[1] < n:
             raise InterventionError(f"the recording {path} has the steps 0 to {n - 1} of {self.hook}, got "
-                                    f"{steps[0]} to {steps[1]}")
+                                    f"{steps[0]}{f' to {steps[1]}' if steps[1] != steps[0] else ''}")
         return steps[0], steps[1]
 
 

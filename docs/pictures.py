@@ -1,0 +1,110 @@
+"""The pictures of docs/interventions.md.
+
+    python docs/pictures.py world docs/images/site-world.png
+    python docs/pictures.py action docs/images/site-action.png
+
+Each site is one function; the pictures are the same on every machine up to rounding.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from harness.agent.load import load_agent
+from harness.agent.scripted import NoopAgent
+from harness.intervention import EntitySwap, from_scenario
+from harness.intervention.intervention import Intervention
+from harness.overlay.layers import AMBER, FAINT, GREY, INK, PANEL, PAPER, Picture, text
+from harness.rollout import Episode, EpisodeResult, Step, run_episode
+from harness.scenario.load import load_scenario
+from harness.world.world import make_world
+
+VILLAGER = load_scenario("villager")
+MARGIN = 12
+
+
+class Keeper:
+    """Keeps the steps of an episode."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def begin(self, episode: Episode) -> None:
+        """Nothing to do."""
+
+    def on_step(self, step: Step) -> None:
+        """Keep it."""
+        self.steps.append(step)
+
+    def end(self, result: EpisodeResult) -> None:
+        """Nothing to do."""
+
+
+def play(interventions: Sequence[Intervention], *, agent: Any, n_steps: int, seed: int = 24) -> list[Step]:
+    """An episode of villager."""
+    keeper = Keeper()
+    with make_world(VILLAGER) as world:
+        run_episode(world, agent, seed=seed, max_steps=n_steps, observers=[keeper], interventions=interventions)
+    return keeper.steps
+
+
+def side_by_side(panels: Sequence[tuple[str, Picture]], width: int = 320) -> Picture:
+    """Pictures in a row, with a line under each."""
+    height = width * 9 // 16
+    whole = np.full((height + 2 * MARGIN + 24, len(panels) * (width + MARGIN) + MARGIN, 3), PAPER, np.uint8)
+    for number, (words, picture) in enumerate(panels):
+        x = MARGIN + number * (width + MARGIN)
+        whole[MARGIN:MARGIN + height, x:x + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        text(whole, words, x, MARGIN + height + 22)
+    return whole
+
+
+def world() -> Picture:
+    """What the first picture becomes."""
+    cow = EntitySwap("target", "cow")
+    edits: list[tuple[str, list[Intervention]]] = [
+        ("villager", []), ("no-leaves", from_scenario(VILLAGER, "no-leaves")),
+        ("robe-desert", from_scenario(VILLAGER, "robe-desert")), ("EntitySwap, creature: cow", [cow])]
+    return side_by_side([(words, play(stack, agent=NoopAgent(), n_steps=1)[0].observation["pov"])
+                         for words, stack in edits])
+
+
+def action() -> Picture:
+    """Attack as it was chosen and as it was carried out, with attack blocked from step 40 to 79."""
+    steps = play(from_scenario(VILLAGER, "no-attack@40-79"), agent=load_agent("vpt-nano"), n_steps=120)
+    left, cell, bar = 130, 8, 34
+    whole = np.full((2 * bar + 76, left + cell * len(steps) + MARGIN, 3), PAPER, np.uint8)
+    text(whole, "villager --intervene no-attack@40-79", MARGIN, 24, INK, weight=700)
+    for row, (words, held) in enumerate((("attack chosen", [s.output.action["attack"] for s in steps]),
+                                         ("attack executed", [s.executed["attack"] for s in steps]))):
+        y = 38 + row * (bar + 6)
+        text(whole, words, left - 10, y + 22, align="right")
+        for number, pressed in enumerate(held):
+            x = left + number * cell
+            whole[y:y + bar, x:x + cell - 1] = AMBER if pressed else PANEL if 40 <= number < 80 else FAINT
+    for number in range(0, len(steps), 20):
+        text(whole, f"step {number}", left + number * cell, 2 * bar + 66, GREY, size=12)
+    return whole
+
+
+SITES: dict[str, Callable[[], Picture]] = {"world": world, "action": action}
+
+
+def main() -> None:
+    """Draw one and write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("site", choices=sorted(SITES))
+    parser.add_argument("out", type=Path)
+    asked = parser.parse_args()
+    cv2.imwrite(str(asked.out), cv2.cvtColor(SITES[asked.site](), cv2.COLOR_RGB2BGR),
+                [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+if __name__ == "__main__":
+    main()
