@@ -245,6 +245,7 @@ def test_the_villager_under_its_interventions(tmp_path: Path) -> None:
     assert not any(row["executed"]["attack"] for row in recording.steps)
     verified = call("replay", tmp_path / "villager-vpt-nano-s0", "--verify")
     assert verified.exit_code == 0 and "12 of 12 frames byte-equal" in verified.stdout
+    assert "interventions: no-leaves, no-attack, steer-away" in verified.stderr
 
 
 def test_a_preview_shows_what_the_world_and_the_picture_become(tmp_path: Path) -> None:

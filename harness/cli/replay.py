@@ -45,7 +45,8 @@ def replay(ctx: click.Context, recording: Path, verify: bool, tolerance: float, 
     opened = open_recording(recording)
     quiet = quiet or as_json
     if not quiet:
-        click.echo(f"{opened.path.name}: {opened.summary}; agent: {opened.agent_description}", err=True)
+        changed = f"; interventions: {', '.join(opened.interventions)}" if opened.interventions else ""
+        click.echo(f"{opened.path.name}: {opened.summary}; agent: {opened.agent_description}{changed}", err=True)
     results: dict[str, object] = {"recording": str(recording), "status": opened.status, "n_steps": len(opened)}
     report = None
     with Ticker(quiet=quiet) as ticker:

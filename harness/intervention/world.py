@@ -308,9 +308,11 @@ def _found(state: WorldState, low: IntPoint, high: IntPoint, names: Sequence[str
     if x0 > x1 or y0 > y1 or z0 > z1:
         return
     part = _cells(state, (x0, y0, z0), (x1, y1, z1))
+    assert part is not None
     for name in names:
-        places = np.argwhere(part == catalogue().block(name).id)
-        if len(places):
+        there = np.equal(part, catalogue().block(name).id)
+        if there.any():
+            places = np.argwhere(there)
             (ya, za, xa), (yb, zb, xb) = places.min(0).tolist(), places.max(0).tolist()
             yield Fill((x0 + xa, y0 + ya, z0 + za), (x0 + xb, y0 + yb, z0 + zb), "air", name)
 

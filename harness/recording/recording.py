@@ -385,6 +385,12 @@ class Recording:
         return FrameSequence(self._second, len(self), self.fps, POV_SHAPE[:2])
 
     @property
+    def interventions(self) -> list[str]:
+        """What ran, in order: the name that the scenario gave it, or else its kind."""
+        return [str(each.get("name") or each.get("kind")) for each in self.header["interventions"]
+                if isinstance(each, dict)]
+
+    @property
     def hooks(self) -> list[str]:
         """Names of the traced hooks."""
         return list(self.header["hooks"])

@@ -446,6 +446,11 @@ def _intervention(value: Any) -> Any:
     return value
 
 
+Intervention = Annotated[dict[str, Any], BeforeValidator(_intervention), WithJsonSchema(
+    {"type": "object", "properties": {"kind": {"type": "string"}}})]
+"""A mapping with ``kind``; what stands beside it is understood where it is run."""
+
+
 class Scenario(_Model):
     """A resolved scenario: what to build, who plays, how long, what to measure.
 
@@ -462,7 +467,8 @@ class Scenario(_Model):
     agent: AgentChoice = AgentChoice()
     hooks: tuple[str, ...] = Field(default=(), description="Globs of hook names to trace.")
     outcomes: dict[Name, Outcome] = Field(default_factory=dict)
-    interventions: dict[Name, Annotated[dict[str, Any], BeforeValidator(_intervention)]] = Field(default_factory=dict)
+    interventions: dict[Name, Intervention] = Field(
+        default_factory=dict, description="Named changes, each of one thing; they act when a run asks for them.")
 
     @model_validator(mode="after")
     def _parts_fit(self, info: ValidationInfo) -> Scenario:
