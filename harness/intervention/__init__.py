@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from harness.intervention.feature.attention import AttentionEdit
     from harness.intervention.feature.direction import ProjectOut, Steering
     from harness.intervention.feature.patch import ActivationPatch
-    from harness.intervention.input import PixelMask
+    from harness.intervention.input.colour import HueShift, Recolour
+    from harness.intervention.input.inpaint import Inpaint
+    from harness.intervention.input.patch import FramePatch, Paste
+    from harness.intervention.input.pixels import PixelBlur, PixelMask, PixelNoise
+    from harness.intervention.input.region import Region
     from harness.intervention.intervention import Intervention
     from harness.intervention.schedule import Schedule
     from harness.intervention.stack import InterventionStack
@@ -20,12 +24,20 @@ _DOOR = {
     "ActionOverride": "action",
     "ActivationPatch": "feature.patch",
     "AttentionEdit": "feature.attention",
+    "FramePatch": "input.patch",
+    "HueShift": "input.colour",
+    "Inpaint": "input.inpaint",
     "Intervention": "intervention",
     "InterventionStack": "stack",
     "MeanAblation": "feature.ablation",
     "NoiseAblation": "feature.ablation",
-    "PixelMask": "input",
+    "Paste": "input.patch",
+    "PixelBlur": "input.pixels",
+    "PixelMask": "input.pixels",
+    "PixelNoise": "input.pixels",
     "ProjectOut": "feature.direction",
+    "Recolour": "input.colour",
+    "Region": "input.region",
     "ResampleAblation": "feature.ablation",
     "Schedule": "schedule",
     "Steering": "feature.direction",
@@ -36,12 +48,20 @@ __all__ = [
     "ActionOverride",
     "ActivationPatch",
     "AttentionEdit",
+    "FramePatch",
+    "HueShift",
+    "Inpaint",
     "Intervention",
     "InterventionStack",
     "MeanAblation",
     "NoiseAblation",
+    "Paste",
+    "PixelBlur",
     "PixelMask",
+    "PixelNoise",
     "ProjectOut",
+    "Recolour",
+    "Region",
     "ResampleAblation",
     "Schedule",
     "Steering",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from harness.agent.agent import Agent, AgentState
 from harness.intervention.schedule import ALWAYS, Schedule
+from harness.scenario.schema import Scenario
 from harness.world.action import Action
 from harness.world.observation import WorldState
 from harness.world.world import Capabilities
@@ -49,6 +50,7 @@ class Moment:
             world, as in the replay of a recording's pictures alone.
         capabilities: What the world can do; None as above.
         history: What was recorded before this episode began, in a fork.
+        picture_without: ``World.picture_without``; None as above.
     """
 
     step: int
@@ -59,6 +61,7 @@ class Moment:
     world_state: Callable[..., WorldState] | None = None
     capabilities: Capabilities | None = None
     history: History | None = None
+    picture_without: Callable[[Collection[int]], npt.NDArray[np.uint8]] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,9 @@ class Intervention(ABC):
         """Commands to run before the picture of this step; none when nothing is to be changed."""
         return ()
 
+    def watch_input(self, pov: npt.NDArray[np.uint8], moment: Moment) -> None:
+        """Every picture that reaches it, also where the schedule does not hold; it may write down notes in the memo."""
+
     def change_input(self, pov: npt.NDArray[np.uint8], moment: Moment) -> npt.NDArray[np.uint8]:
         """The picture the agent sees instead of ``pov`` (uint8 [H, W, 3]); the same array when unchanged."""
         return pov
@@ -127,6 +133,18 @@ class Intervention(ABC):
             HarnessError: saying what does not fit.
         """
         agent.resolve_hooks([name for name, _ in self.edits()])
+
+    def check_scenario(self, scenario: Scenario) -> None:
+        """Refuse a scenario that has not what it names, before anything is played.
+
+        Raises:
+            InterventionError: saying what is not there.
+        """
+
+    @property
+    def needs_world(self) -> bool:
+        """Whether the world's state or picture decides what it does, so that it cannot do without one."""
+        return False
 
     def clashes(self, other: Intervention) -> str | None:
         """Why the two cannot run in the same step, or None when they can; asked for every pair whose steps meet."""
