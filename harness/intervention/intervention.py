@@ -103,7 +103,7 @@ class Intervention(ABC):
         """Commands to run before the picture of this step; none when nothing is to be changed."""
         return ()
 
-    def watch_input(self, pov: npt.NDArray[np.uint8], moment: Moment) -> None:
+    def watch_input(self, pov: npt.NDArray[np.uint8], moment: Moment) -> None:  # noqa: B027 (most need not watch)
         """Every picture that reaches it, also where the schedule does not hold; it may write down notes in the memo."""
 
     def change_input(self, pov: npt.NDArray[np.uint8], moment: Moment) -> npt.NDArray[np.uint8]:
@@ -134,7 +134,7 @@ class Intervention(ABC):
         """
         agent.resolve_hooks([name for name, _ in self.edits()])
 
-    def check_scenario(self, scenario: Scenario) -> None:
+    def check_scenario(self, scenario: Scenario) -> None:  # noqa: B027 (most name nothing of it)
         """Refuse a scenario that has not what it names, before anything is played.
 
         Raises:

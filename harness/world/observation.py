@@ -11,8 +11,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 __all__ = [
-    "EVENT_TYPES", "HAND_ID", "HUD_PART", "POV_SHAPE", "SKY_ID", "EntityState", "Event", "LookedAt", "Observation", "PlayerState", "WorldState",
-    "observation_space",
+    "EVENT_TYPES", "HAND_ID", "HUD_PART", "POV_SHAPE", "SKY_ID", "EntityState", "Event", "LookedAt", "Observation",
+    "PlayerState", "WorldState", "observation_space",
 ]
 
 POV_SHAPE = (360, 640, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -106,8 +107,7 @@ class PictureEdit(Intervention):
 
     @abstractmethod
     def paint(self, pov: Picture, area: Area, moment: Moment) -> Picture | None:
-        """The area's rectangle drawn anew, uint8 [h, w, 3]; what lies outside the region is put back. None: no change.
-        """
+        """The area's rectangle drawn anew, uint8 [h, w, 3]; outside the region it does not count. None: no change."""
 
 
 def read_colour(value: Any, kind: str, name: str = "colour") -> tuple[int, int, int]:
@@ -117,10 +117,8 @@ def read_colour(value: Any, kind: str, name: str = "colour") -> tuple[int, int, 
         InterventionError: for anything else.
     """
     if isinstance(value, str) and len(value) == 7 and value[0] == "#":
-        try:
+        with contextlib.suppress(ValueError):
             value = tuple(bytes.fromhex(value[1:]))
-        except ValueError:
-            pass
     if not isinstance(value, list | tuple) or len(value) != 3 or not all(
             isinstance(c, int) and not isinstance(c, bool) and 0 <= c <= 255 for c in value):
         raise InterventionError(f"{kind}: expected a {name} [red, green, blue] from 0 to 255 or \"#rrggbb\", "
@@ -135,7 +133,7 @@ def read_picture(value: Any, kind: str, name: str, channels: tuple[int, ...] = (
         InterventionError: for an array of another kind.
     """
     array = read_values(value, kind, name).array
-    if array.dtype == np.int64 and array.size and 0 <= array.min() and array.max() <= 255:
+    if array.dtype == np.int64 and array.size and array.min() >= 0 and array.max() <= 255:
         array = array.astype(np.uint8)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in channels or not array.size:
         wanted = " or ".join(map(str, channels))

@@ -27,7 +27,7 @@ class FramePatch(PictureEdit):
     """Put the same region of another picture in its place: of an earlier step of this episode, or a given one.
 
     An earlier picture is the one that reached this intervention then, before it changed anything. In a fork, pictures
-    from before it are those that the agent saw. Steps for which the earlier picture does not exist yet stay as they are.
+    from before it are those that the agent saw. A step for which there is no earlier picture yet stays as it is.
 
     Attributes:
         values: The other picture, uint8 [height, width, 3], as large as this one.
@@ -77,7 +77,8 @@ class FramePatch(PictureEdit):
     def _check_size(self, picture: tuple[int, ...]) -> None:
         if self.values.shape[:2] != tuple(picture[:2]):
             raise self.wrong(f"values: expected a picture of {picture[1]} x {picture[0]} pixels, got "
-                             f"{self.values.shape[1]} x {self.values.shape[0]}", hint="Paste puts smaller ones somewhere")
+                             f"{self.values.shape[1]} x {self.values.shape[0]}",
+                             hint="Paste puts smaller ones somewhere")
 
     def watch_input(self, pov: Picture, moment: Moment) -> None:
         """Keep the pictures that will be needed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -221,7 +221,7 @@ class Region:
             mask = np.zeros((height, width), np.uint8)
             mask[y0:y1, x0:x1] = 255
         if self.invert:
-            mask = cv2.bitwise_not(mask)
+            mask = np.asarray(cv2.bitwise_not(mask), np.uint8)
         x, y, w, h = cv2.boundingRect(mask)
         if not w or not h:
             return None
@@ -243,27 +243,17 @@ class Region:
         if ids is None or ids.shape != (height, width):
             raise InterventionError(f"{self} needs the world's segmentation of a picture of {width} x {height} pixels, "
                                     f"got {'none' if ids is None else f'{ids.shape[1]} x {ids.shape[0]}'}")
-        mask = np.zeros((height, width), np.uint8)
-        for low, high in _runs(self.numbers(state)):
-            mask |= cv2.inRange(ids, low, high)  # type: ignore[call-overload]
-        if state.parts is not None:
-            if self.parts:
-                wanted = [number for number, name in state.part_names.items() if name in self.parts]
-                shown = np.zeros_like(mask)
-                for low, high in _runs(wanted):
-                    shown |= cv2.inRange(state.parts, low, high)  # type: ignore[call-overload]
-                mask &= shown
-            over = cv2.inRange(state.parts, HUD_PART, HUD_PART)  # type: ignore[call-overload]
+        mask = _equal(ids, self.numbers(state))
+        if self.parts and state.parts is not None:
+            mask &= _equal(state.parts, [number for number, name in state.part_names.items() if name in self.parts])
         if self.grow:
             side = 2 * abs(self.grow) + 1
             change = cv2.dilate if self.grow > 0 else cv2.erode
-            mask = change(mask, np.ones((side, side), np.uint8))
-        if state.parts is not None:
-            if "hud" in self.objects:
-                mask |= over
-            elif not hud:
-                mask &= ~over
-        return np.asarray(mask, np.uint8)
+            mask = np.asarray(change(mask, np.ones((side, side), np.uint8)), np.uint8)
+        if state.parts is not None and not hud:
+            over = _equal(state.parts, [HUD_PART])
+            mask = mask | over if "hud" in self.objects else mask & ~over
+        return mask
 
     def numbers(self, state: WorldState) -> list[int]:
         """The numbers that the segmentation has for the objects now, ascending."""
@@ -312,11 +302,12 @@ def _words() -> Collection[str]:
     return {*catalogue().creatures, *_groups(), *_PLACES, "item", "hud"}
 
 
-def _runs(numbers: Collection[int]) -> Iterator[tuple[int, int]]:
-    """Neighbouring numbers together, as first and last: comparing a picture once is quicker than twice."""
-    ordered = sorted(numbers)
-    start = 0
+def _equal(values: npt.NDArray[Any], numbers: Collection[int]) -> Picture:
+    """uint8: 255 where a value is one of the numbers, else 0. Neighbouring numbers are looked for together."""
+    mask = np.zeros(values.shape, np.uint8)
+    ordered, start = sorted(numbers), 0
     for end in range(1, len(ordered) + 1):
         if end == len(ordered) or ordered[end] != ordered[end - 1] + 1:
-            yield ordered[start], ordered[end - 1]
+            mask |= np.asarray(cv2.inRange(values, ordered[start], ordered[end - 1]), np.uint8)
             start = end
+    return mask
