@@ -96,6 +96,7 @@ def cast_interventions(source: str, scenario: Scenario, agent: Agent, names: Seq
                 raise unknown_name("intervention", name, scenario.interventions, error=InterventionError)
             built.append(build_intervention(scenario.interventions[name]))
             built[-1].check(agent)
+            built[-1].check_scenario(scenario)
     return built
 
 
