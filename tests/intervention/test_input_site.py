@@ -35,9 +35,10 @@ from harness.intervention.input.edit import PictureEdit
 from harness.intervention.intervention import Intervention, Moment
 from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
+from harness.recording.store import read_snapshot, write_snapshot
 from harness.registry import TABLES
 from harness.replay.replay import replay_recording
-from harness.rollout import run_episode
+from harness.rollout import Snapshot, run_episode
 from harness.scenario.catalogue import catalogue
 from harness.scenario.load import load_scenario
 from harness.scenario.schema import Scenario
@@ -482,13 +483,14 @@ def test_where_the_world_is_another_one_the_recording_says_what_was_seen(tmp_pat
 
 
 def test_a_snapshot_keeps_the_pictures_that_are_needed(tmp_path: Path) -> None:
-    with Recorder(tmp_path, snapshot_every=4) as recorder, make_world(villager()) as world:
-        run_episode(world, FakeAgent(), seed=3, max_steps=6, observers=[recorder], interventions=[FramePatch(age=2)])
-    recording = open_recording(recorder.path)
-    memo = recording.snapshots[4].interventions["0"]["memo"]
-    assert set(memo) == {"1", "2", "3"}
-    assert all(np.array_equal(picture, recording.pov[int(step)]) for step, picture in memo.items())
-    assert sum(file.stat().st_size for file in (recording.path / "snapshots").iterdir()) < 3_000_000
+    frames = np.random.default_rng(5).integers(0, 256, (6, 36, 64, 3), dtype=np.uint8)
+    _, stack = through([FramePatch(age=2)], frames)
+    write_snapshot(tmp_path, Snapshot(6, None, {}, {}, stack.save()))
+    (path,) = tmp_path.iterdir()
+    memo = read_snapshot(path).interventions["0"]["memo"]
+    assert set(memo) == {"3", "4", "5"}
+    assert all(np.array_equal(picture, frames[int(step)]) for step, picture in memo.items())
+    assert path.stat().st_size < 1.5 * frames[3:].nbytes, "pictures are packed, not written out as numbers"
 
 
 # --- descriptions and errors ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from harness.intervention.input.edit import PictureEdit, read_colour
+from harness.intervention.input.edit import PictureEdit, plain, read_colour
 from harness.intervention.input.region import Area
 from harness.intervention.intervention import Moment
 
@@ -59,7 +59,7 @@ class Recolour(PictureEdit):
         """The colour, as light as each pixel is."""
         old = np.ascontiguousarray(area.cut(pov))
         if not self.shading:
-            return np.broadcast_to(np.array(self.colour, np.uint8), old.shape)
+            return plain(self.colour, old.shape)
         return np.asarray(cv2.LUT(cv2.merge([cv2.cvtColor(old, cv2.COLOR_RGB2GRAY)] * 3), self._table()), np.uint8)
 
     def _table(self) -> Picture:

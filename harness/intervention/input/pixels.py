@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from harness.intervention.input.edit import PictureEdit, read_colour
+from harness.intervention.input.edit import PictureEdit, plain, read_colour
 from harness.intervention.input.region import Area, Region, check_rectangle
 from harness.intervention.intervention import Moment
 
@@ -62,9 +62,7 @@ class PixelMask(PictureEdit):
 
     def paint(self, pov: Picture, area: Area, moment: Moment) -> Picture:
         """One colour."""
-        new = np.empty_like(area.cut(pov))
-        new[...] = self.colour
-        return new
+        return plain(self.colour, area.cut(pov).shape)
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,7 @@ class Area:
         if self.mask is None:
             place[...] = new
         else:
-            # Contiguous rows first: OpenCV would silently work on a copy of another layout.
-            place[...] = cv2.copyTo(np.ascontiguousarray(new), self.mask, np.ascontiguousarray(place))
+            cv2.copyTo(new, self.mask, place)  # in place: OpenCV refuses an output that it would have to copy
         return changed
 
 
