@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
 from fakes import FakeAgent, FakeWorld, make_scenario
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -480,6 +482,12 @@ def test_where_the_world_is_another_one_the_recording_says_what_was_seen(tmp_pat
     assert report.n_actions == len(recording)
     (note,) = [note for note in report.notes if "taken from the recording" in note]
     assert "from step 0 on" in note and "Recolour and Inpaint" in note
+    header = json.loads((recording.path / "header.json").read_text())
+    header["world"]["actions_matter"] = False  # as of a world that nobody can play again
+    (recording.path / "header.json").write_text(json.dumps(header))
+    report = replay_recording(open_recording(recording.path), agent=FakeAgent())
+    assert report.ok and report.n_actions == len(recording)
+    assert any("taken from the recording" in note for note in report.notes)
 
 
 def test_a_snapshot_keeps_the_pictures_that_are_needed(tmp_path: Path) -> None:
@@ -595,3 +603,16 @@ def test_unknown_objects_are_named(world: World) -> None:
                 "*", r"\*")) as found:
             InterventionStack([PixelMask(region={"object": name})], agent=NoopAgent(), seed=0, world=world)
         assert near in str(found.value)
+
+
+def test_the_documented_example_runs_and_its_yaml_builds(world: World) -> None:
+    (page,) = [path for path in (Path(__file__).parents[2] / "docs").glob("interventions*.md")
+               if "leaves-painted-out" in path.read_text(encoding="utf-8")]
+    text = page.read_text(encoding="utf-8")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import Inpaint" in block]
+    names: dict[str, Any] = {}
+    exec(compile(code, str(page), "exec"), names)
+    (block,) = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "leaves-painted-out" in block]
+    built = {name: build_intervention(spec) for name, spec in yaml.safe_load(block)["interventions"].items()}
+    assert built["robe-painted"] == names["painted"] and built["leaves-painted-out"] == names["leafless"]
+    InterventionStack(list(built.values()), agent=NoopAgent(), seed=0, world=world)
