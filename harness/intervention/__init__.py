@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from harness.intervention.feature.attention import AttentionEdit
     from harness.intervention.feature.direction import ProjectOut, Steering
     from harness.intervention.feature.patch import ActivationPatch
-    from harness.intervention.input import PixelMask
+    from harness.intervention.input.colour import HueShift, Recolour
+    from harness.intervention.input.inpaint import Inpaint
+    from harness.intervention.input.patch import FramePatch, Paste
+    from harness.intervention.input.pixels import PixelBlur, PixelMask, PixelNoise
+    from harness.intervention.input.region import Region
     from harness.intervention.intervention import Intervention
     from harness.intervention.schedule import Schedule
     from harness.intervention.stack import InterventionStack
@@ -40,14 +44,22 @@ _DOOR = {
     "BlockFill": "world",
     "Command": "world",
     "EntitySwap": "world",
+    "FramePatch": "input.patch",
     "Give": "world",
+    "HueShift": "input.colour",
+    "Inpaint": "input.inpaint",
     "Intervention": "intervention",
     "InterventionStack": "stack",
     "KeyBlock": "action",
     "MeanAblation": "feature.ablation",
     "NoiseAblation": "feature.ablation",
-    "PixelMask": "input",
+    "Paste": "input.patch",
+    "PixelBlur": "input.pixels",
+    "PixelMask": "input.pixels",
+    "PixelNoise": "input.pixels",
     "ProjectOut": "feature.direction",
+    "Recolour": "input.colour",
+    "Region": "input.region",
     "RemoveBlocks": "world",
     "ResampleAblation": "feature.ablation",
     "Robe": "world",
@@ -71,14 +83,22 @@ __all__ = [
     "BlockFill",
     "Command",
     "EntitySwap",
+    "FramePatch",
     "Give",
+    "HueShift",
+    "Inpaint",
     "Intervention",
     "InterventionStack",
     "KeyBlock",
     "MeanAblation",
     "NoiseAblation",
+    "Paste",
+    "PixelBlur",
     "PixelMask",
+    "PixelNoise",
     "ProjectOut",
+    "Recolour",
+    "Region",
     "RemoveBlocks",
     "ResampleAblation",
     "Robe",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -51,6 +51,7 @@ class Moment:
             world, as in the replay of a recording's pictures alone.
         capabilities: What the world can do; None as above.
         history: What was recorded before this episode began, in a fork.
+        picture_without: ``World.picture_without``; None as above.
     """
 
     step: int
@@ -61,6 +62,7 @@ class Moment:
     world_state: Callable[..., WorldState] | None = None
     capabilities: Capabilities | None = None
     history: History | None = None
+    picture_without: Callable[[Collection[int]], npt.NDArray[np.uint8]] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,9 @@ class Intervention(ABC):
         """Commands to run before the picture of this step; none when nothing is to be changed."""
         return ()
 
+    def watch_input(self, pov: npt.NDArray[np.uint8], moment: Moment) -> None:  # noqa: B027 (most need not watch)
+        """Every picture that reaches it, also where the schedule does not hold; it may write down notes in the memo."""
+
     def change_input(self, pov: npt.NDArray[np.uint8], moment: Moment) -> npt.NDArray[np.uint8]:
         """The picture the agent sees instead of ``pov`` (uint8 [H, W, 3]); the same array when unchanged."""
         return pov
@@ -140,6 +145,11 @@ class Intervention(ABC):
             if isinstance(name, str) and name not in scenario.outcomes and name not in EVENT_TYPES:
                 raise unknown_name("outcome or event", name, [*scenario.outcomes, *EVENT_TYPES],
                                    error=InterventionError)
+
+    @property
+    def needs_world(self) -> bool:
+        """Whether the world's state or picture decides what it does, so that it cannot do without one."""
+        return False
 
     def clashes(self, other: Intervention) -> str | None:
         """Why the two cannot run in the same step, or None when they can; asked for every pair whose steps meet."""

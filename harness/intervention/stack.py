@@ -184,10 +184,15 @@ class InterventionStack:
         if "input" not in self._sites:
             return observation
         pov = observation["pov"]
-        for i, each in self._at("input", step):
-            changed = each.change_input(pov, self._moment(i, step, info))
-            self._note(step, i, {"pov": (pov, changed)})
-            pov = changed
+        for i, each in enumerate(self.interventions):
+            if each.site != "input":
+                continue
+            moment = self._moment(i, step, info)
+            each.watch_input(pov, moment)
+            if self.active(i, step):
+                changed = each.change_input(pov, moment)
+                self._note(step, i, {"pov": (pov, changed)})
+                pov = changed
         return observation if pov is observation["pov"] else {**observation, "pov": pov}
 
     def change_memory(self, state: AgentState, step: int, info: Mapping[str, Any]) -> AgentState:
@@ -264,7 +269,7 @@ class InterventionStack:
         world = self._world
         return Moment(step, self._rng(index, step), self._memos[index], self._agent, info,
                       None if world is None else world.world_state, None if world is None else world.capabilities,
-                      self._history)
+                      self._history, None if world is None else world.picture_without)
 
     def _rng(self, index: int, step: int) -> np.random.Generator:
         # Counter-based: any step's noise can be drawn without drawing the steps before it.

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from harness.errors import RecordingError
+from harness.errors import InterventionError, RecordingError
+from harness.intervention.arrays import ArrayValue
 from harness.recording.schema import SHARD_NAME, SHARD_STEPS, shard_name
 from harness.rollout import Snapshot
 
@@ -31,6 +32,7 @@ _SHARD_BYTES = 64 << 20
 _MAX_JSON = 256 << 20
 _WORLD = "world"
 _AGENT = "agent/"
+_LISTED = 1024  # numbers that are written out; a random stream has at most 624
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -209,7 +211,12 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
 
 
 def _untied(value: Any) -> Any:
-    """Bit-generator states (Philox, MT19937) and interventions' notes may hold arrays: as lists, marked."""
+    """Bit-generator states (Philox, MT19937) and interventions' notes may hold arrays: as lists, marked.
+
+    Notes may be pictures, which are packed.
+    """
+    if isinstance(value, np.ndarray) and value.size > _LISTED and value.dtype == np.uint8:
+        return ArrayValue(value).describe()
     if isinstance(value, np.ndarray):
         return {"array": value.tolist(), "dtype": str(value.dtype)}
     if isinstance(value, np.generic):
@@ -221,6 +228,8 @@ def _tied(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {"array", "dtype"}:
             return np.array(value["array"], dtype=value["dtype"])
+        if value.keys() == {"dtype", "shape", "data"}:
+            return ArrayValue.read(value).array
         return {k: _tied(v) for k, v in value.items()}
     return value
 
@@ -240,5 +249,5 @@ def read_snapshot(path: Path) -> Snapshot:
             return Snapshot(int(metadata["index"]), None if world is None else world.tobytes(), agent,
                             _tied(json.loads(metadata["streams"])),
                             _tied(json.loads(metadata.get("interventions", "{}"))))
-        except (KeyError, ValueError, TypeError, SafetensorError) as problem:
+        except (KeyError, ValueError, TypeError, SafetensorError, InterventionError) as problem:
             raise RecordingError(f"cannot read the snapshot: {problem}", where=str(path)) from problem

@@ -100,10 +100,12 @@ def replay_recording(recording: Recording, *, verify: bool = True, agent: Agent 
         player = None if not verify else _AgentReplay(recording, agent, stack, notes, tolerance, world)
         stage = None if world is None else _WorldReplay(recording, world)
         for step in range(len(recording)):
+            if stage is not None:
+                stage.show(step)
             if player is not None:
                 player.step(step, stage)
             if stage is not None:
-                stage.step(step)
+                stage.play(step)
             if on_step is not None:
                 on_step(step + 1)
             if all(p is None or p.found for p in (player, stage)):
@@ -204,7 +206,8 @@ class _WorldReplay:
         """What a privileged agent may read before the step."""
         return self._world.world_state(blocks=True)
 
-    def step(self, step: int) -> None:
+    def show(self, step: int) -> None:
+        """Up to the picture of a step, which is compared."""
         if self.found:
             return
         for command in self._commands.get(step, ()):
@@ -214,8 +217,13 @@ class _WorldReplay:
         pixel = first_pixel(self._recording.pov[step], self._pov)
         if pixel:
             self.found = Divergence(step, "frame", *pixel)
+        else:
+            self.n_equal += 1
+
+    def play(self, step: int) -> None:
+        """The step's action, whose results are compared."""
+        if self.found:
             return
-        self.n_equal += 1
         row = self._recording.steps[step]
         observation, reward, terminated, _, info = self._world.step(_action(row, "executed", step, self._recording))
         self._pov = observation["pov"]
@@ -247,6 +255,7 @@ class _AgentReplay:
     n_equal: int = 0
     largest: float | None = None
     _stopped: bool = False
+    _lost: bool = False
     _step: int = 0
     _edits: InterventionStack = field(init=False)
 
@@ -294,18 +303,31 @@ class _AgentReplay:
             self._stopped = True
             return
         self._step = step
+        self._know_the_world(step, stage)
         difference = self._compare(step, stage.state() if stage and self.agent.privileged else None)
         if difference:
             self.found = Divergence(step, *difference)
         else:
             self.n_equal += 1
 
+    def _know_the_world(self, step: int, stage: _WorldReplay | None) -> None:
+        """Where the world is not the recorded one, edits that depend on it are not made again."""
+        if self._lost or (stage is not None and not stage.found):
+            return
+        lost = [each for each in self._edits.interventions if each.site == "input" and each.needs_world]
+        if lost:
+            self._lost = True
+            kinds = " and ".join(dict.fromkeys(type(each).__name__ for each in lost))
+            self.notes.append(f"from step {step} on, what the agent saw is taken from the recording: {kinds} would "
+                              "need the world of that moment")
+
     def _compare(self, step: int, world_state: Any) -> tuple[str, Any, Any] | None:
         assert self.agent is not None
         before = self.recording.steps[step - 1] if step else {}
-        seen = self._edits.change_input({"pov": self.recording.pov[step]}, step, before)
-        pov = seen["pov"]
-        pixel = first_pixel(self.recording.agent_pov[step], pov)
+        recorded = self.recording.agent_pov[step]
+        pov = recorded if self._lost else \
+            self._edits.change_input({"pov": self.recording.pov[step]}, step, before)["pov"]
+        pixel = first_pixel(recorded, pov)
         if pixel:
             return ("agent_frame", *pixel)
         shown: dict[str, Any] = {"pov": pov} if world_state is None else {"pov": pov, "world_state": world_state}

@@ -62,7 +62,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Creature:
-    """One row of ``creatures.yaml``; ``box`` is (width, height) in blocks."""
+    """One row of ``creatures.yaml``; ``box`` is (width, height) in blocks, ``parts`` what its picture consists of."""
 
     name: str
     id: int
@@ -77,6 +77,7 @@ class Creature:
     drops: str | None = None
     stat: bool = True
     minecraft: Mapping[str, Any] | None = None
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def catalogue() -> Catalogue:
         blocks={n: Block(**{"name": n, "drop": n, "minecraft": n, **row}) for n, row in blocks["blocks"].items()},
         items={n: Item(name=n, **row) for n, row in blocks["items"].items()},
         trees={n: Tree(n, row["log"], row["leaves"], tuple(row["height"])) for n, row in blocks["trees"].items()},
-        creatures={n: Creature(name=n, **{**row, "box": tuple(row["box"])})
+        creatures={n: Creature(name=n, **{**row, "box": tuple(row["box"]), "parts": tuple(row["parts"])})
                    for n, row in creatures["creatures"].items()},
         villager_types={n: VillagerType(name=n, **row) for n, row in creatures["villager_types"].items()},
         professions={n: Profession(name=n, **row) for n, row in creatures["professions"].items()},

@@ -146,11 +146,17 @@ def check_looking(make: Make) -> None:
             state = watched.world_state(segmentation=able.segmentation, depth=able.depth, blocks=able.entities)
             assert (state.segmentation is not None) == able.segmentation, "segmentation is there where promised"
             assert (state.depth is not None) == able.depth, "depth is there where promised"
+            assert (state.parts is not None) == able.parts, "parts are there where promised"
             picture = watched.render()
+            if not able.without:
+                _refused(lambda: watched.picture_without([1]), "a picture without something")
+            elif able.deterministic:
+                assert watched.picture_without([]).tobytes() == picture.tobytes(), "a picture without nothing differs"
             if able.deterministic:
                 assert picture.tobytes() == seen[-1][0], "a picture drawn again differs"
-            for image in (state.segmentation, state.depth):
-                assert image is None or image.shape == picture.shape[:2], "segmentation and depth fit the picture"
+            for image in (state.segmentation, state.depth, state.parts):
+                assert image is None or image.shape == picture.shape[:2], "segmentation, depth, parts fit the picture"
+            assert picture.shape[:2] == able.picture, "the picture has the size that is told"
         if able.deterministic:
             assert seen == plain, "looking changed the episode"
 

@@ -11,11 +11,14 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 __all__ = [
-    "EVENT_TYPES", "POV_SHAPE", "EntityState", "Event", "LookedAt", "Observation", "PlayerState", "WorldState",
-    "observation_space",
+    "EVENT_TYPES", "HAND_ID", "HUD_PART", "POV_SHAPE", "SKY_ID", "EntityState", "Event", "LookedAt", "Observation",
+    "PlayerState", "WorldState", "observation_space",
 ]
 
 POV_SHAPE = (360, 640, 3)
+
+SKY_ID, HAND_ID, HUD_PART = 0, 999, 255
+"""Numbers with a fixed meaning: two of the segmentation, one of its parts."""
 
 Observation = dict[str, Any]
 """``{"pov": uint8 [360, 640, 3] RGB}``."""
@@ -90,7 +93,9 @@ class WorldState:
     ``kill_entity.villager``, ``damage_dealt`` (tenths of a half heart), ``pickup.oak_log``, ``walk_one_cm``, ``jump``.
     ``blocks`` is uint8 [Y, Z, X] of block ids with ``blocks_origin`` the (x, y, z) of its first cell.
     ``segmentation`` int16 [H, W] (0 sky, 1..255 block id, >= 1000 entity ids, 999 own hand) and ``depth``
-    float32 [H, W] (blocks along the view axis, 1e9 sky) are there when asked for.
+    float32 [H, W] (blocks along the view axis, 1e9 sky) are there when asked for. With the segmentation come, where the
+    backend knows them, ``parts`` uint8 [H, W]: which part of a creature a pixel shows (0 none), named by
+    ``part_names``, and ``HUD_PART`` wherever the heads-up display lies over the picture.
     """
 
     tick: int
@@ -105,3 +110,5 @@ class WorldState:
     segmentation: npt.NDArray[np.int16] | None = None
     depth: npt.NDArray[np.float32] | None = None
     names: Mapping[int, str] = field(default_factory=dict)
+    parts: npt.NDArray[np.uint8] | None = None
+    part_names: Mapping[int, str] = field(default_factory=dict)

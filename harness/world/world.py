@@ -18,7 +18,7 @@ from harness.scenario.outcomes import OutcomeTracker
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import Fill, TimedFill, WorldSetup
 from harness.world.action import BUTTONS, action_space, check_action
-from harness.world.observation import Observation, WorldState, observation_space
+from harness.world.observation import POV_SHAPE, Observation, WorldState, observation_space
 
 __all__ = ["Capabilities", "World", "make_registered", "make_world"]
 
@@ -36,6 +36,10 @@ class Capabilities:
         entities: Whether entities with boxes and health are reported.
         deterministic: Whether the same seed and actions give byte-identical frames.
         actions_matter: False for a recorded video.
+        parts: Whether the segmentation comes with the parts of creatures.
+        without: Whether ``picture_without`` works.
+        narrow: Whether ``pov`` holds only those columns that an agent of 128 x 128 pixels reads.
+        picture: Rows and columns of ``pov``.
     """
 
     backend: str
@@ -46,6 +50,10 @@ class Capabilities:
     entities: bool = False
     deterministic: bool = False
     actions_matter: bool = True
+    parts: bool = False
+    without: bool = False
+    narrow: bool = False
+    picture: tuple[int, int] = POV_SHAPE[:2]
 
 
 class World(gymnasium.Env[Observation, dict[str, Any]]):
@@ -177,6 +185,20 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
     @abstractmethod
     def world_state(self, *, segmentation: bool = False, depth: bool = False, blocks: bool = False) -> WorldState:
         """The privileged state now."""
+
+    def picture_without(self, numbers: Collection[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The picture that this moment would give in a world without some blocks and creatures; nothing is changed.
+
+        Args:
+            numbers: Of the segmentation: block ids, entity ids.
+
+        Returns:
+            uint8, of the shape of ``pov``: light, shadows and the aimed block's outline are those of that world.
+
+        Raises:
+            WorldError: when the backend cannot, or for numbers that are neither.
+        """
+        raise WorldError(f"the {self.capabilities.backend} backend cannot leave blocks or creatures out of its picture")
 
     def _brief(self) -> WorldState:
         """The state as far as a step needs it; a backend may leave the entities out to be quicker."""

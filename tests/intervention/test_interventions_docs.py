@@ -1,4 +1,4 @@
-"""Every example of docs/interventions.md is one: its YAML builds, its Python runs, and every kind is on the page."""
+"""Every example of docs/interventions*.md is one: its YAML builds, its Python runs, and every kind is on a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from harness.intervention import from_scenario
 from harness.registry import TABLES
 from harness.scenario.load import parse_scenario
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "interventions.md").read_text(encoding="utf-8")
+PAGES = sorted((Path(__file__).resolve().parents[2] / "docs").glob("interventions*.md"))
+PAGE = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 BLOCKS = {kind: re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL) for kind in ("yaml", "python")}
 SECTIONS = [text for text in BLOCKS["yaml"] if text.startswith("interventions:")]
 

@@ -28,6 +28,7 @@ __all__ = [
     "ITEM_KIND",
     "Models",
     "models",
+    "part_names",
 ]
 
 U8 = npt.NDArray[np.uint8]
@@ -41,7 +42,10 @@ PART_COLUMNS = 14
 
 @dataclass
 class Box:
-    """One box: all lengths in texels, ``low`` relative to ``pivot``, ``turn`` in degrees about x, y, z."""
+    """One box: all lengths in texels, ``low`` relative to ``pivot``, ``turn`` in degrees about x, y, z.
+
+    ``part`` is what all of it belongs to, ``details`` [h, w] per face the numbers where that differs by texel.
+    """
 
     pivot: tuple[float, float, float]
     low: tuple[float, float, float]
@@ -50,6 +54,12 @@ class Box:
     turn: tuple[float, float, float] = (0.0, 0.0, 0.0)
     anim: int = ANIM_NONE
     cutout: bool = False
+    part: str = ""
+    details: list[U8] | None = None
+
+    def labels(self) -> list[U8]:
+        """The number of the part that each texel belongs to, like ``faces``."""
+        return self.details or [np.full(face.shape[:2], _part(self.part), np.uint8) for face in self.faces]
 
 
 @dataclass
@@ -58,6 +68,17 @@ class Model:
 
     boxes: list[Box] = field(default_factory=list)
     scale: float = 0.9375 / 16.0
+
+
+@functools.cache
+def part_names() -> dict[int, str]:
+    """Number to name of every part that a creature of the catalogue has; 0 is none."""
+    names = dict.fromkeys(part for creature in catalogue().creatures.values() for part in creature.parts)
+    return dict(enumerate(names, 1))
+
+
+def _part(name: str) -> int:
+    return 0 if not name else next(number for number, part in part_names().items() if part == name)
 
 
 def _plain(colour: str | tuple[int, int, int], width: float, height: float, seed: int, grain: float = 0.10) -> U8:
@@ -111,11 +132,15 @@ def _villager_head() -> Box:
     _put(front, 8, 2, "#8f5f4c", 1, 4)
     for face in faces[:2] + [faces[4]]:
         face[:, :, :3] = (face[:, :, :3] * 0.95).astype(np.uint8)
-    return Box((0, 24, 0), (-4, 0, -4), size, faces, anim=ANIM_HEAD)
+    return Box((0, 24, 0), (-4, 0, -4), size, faces, anim=ANIM_HEAD, part="head")
 
 
-def _robe(kind: VillagerType, job: Profession, size: tuple[float, float, float], seed: int, front: bool) -> list[U8]:
+def _robe(
+    kind: VillagerType, job: Profession, size: tuple[float, float, float], seed: int, front: bool
+) -> tuple[list[U8], list[U8]]:
+    """Faces of a box of the robe, and the part that each texel belongs to."""
     faces = _skin(kind.robe, size, seed, 0.16)
+    details = [np.full(face.shape[:2], _part("robe"), np.uint8) for face in faces]
     dark = tuple(int(c * 0.72) for c in rgb(kind.robe))
     for k in (0, 1, 4, 5):
         faces[k][-2:, :, :3] = (faces[k][-2:, :, :3] * 0.8).astype(np.uint8)
@@ -134,48 +159,54 @@ def _robe(kind: VillagerType, job: Profession, size: tuple[float, float, float],
             if rows and columns:
                 face[:rows, left : left + columns] = patch[:rows]
                 face[rows - 1, left : left + columns, :3] = (patch[rows - 1, :, :3] * 0.75).astype(np.uint8)
-    return faces
+                details[k][:rows, left : left + columns] = _part("apron")
+    return faces, details
 
 
 def _hat(hat: str) -> list[Box]:
     if hat == "straw":
         brim, crown = (14.0, 1.0, 14.0), (9.0, 4.0, 9.0)
         return [
-            Box((0, 24, 0), (-7, 7.5, -7), brim, _skin("#c9a54b", brim, 470, 0.25), anim=ANIM_HEAD),
-            Box((0, 24, 0), (-4.5, 7.5, -4.5), crown, _skin("#d6b55c", crown, 476, 0.25), anim=ANIM_HEAD),
+            Box((0, 24, 0), (-7, 7.5, -7), brim, _skin("#c9a54b", brim, 470, 0.25), anim=ANIM_HEAD, part="hat"),
+            Box((0, 24, 0), (-4.5, 7.5, -4.5), crown, _skin("#d6b55c", crown, 476, 0.25), anim=ANIM_HEAD, part="hat"),
         ]
     if hat == "feather":
         cap, feather = (9.0, 3.0, 9.0), (1.0, 6.0, 3.0)
         return [
-            Box((0, 24, 0), (-4.5, 7.6, -4.5), cap, _skin("#5a6b2f", cap, 482), anim=ANIM_HEAD),
-            Box((0, 24, 0), (-5.5, 8, -1), feather, _skin("#e8e4da", feather, 488), anim=ANIM_HEAD),
+            Box((0, 24, 0), (-4.5, 7.6, -4.5), cap, _skin("#5a6b2f", cap, 482), anim=ANIM_HEAD, part="hat"),
+            Box((0, 24, 0), (-5.5, 8, -1), feather, _skin("#e8e4da", feather, 488), anim=ANIM_HEAD, part="hat"),
         ]
     cover = (9.0, 2.0, 7.0)
-    return [Box((0, 24, 0), (-4.5, 10, -3.5), cover, _skin("#8e2f2f", cover, 494), anim=ANIM_HEAD)]
+    return [Box((0, 24, 0), (-4.5, 10, -3.5), cover, _skin("#8e2f2f", cover, 494), anim=ANIM_HEAD, part="hat")]
 
 
 def _villager(variant: int) -> Model:
     table = catalogue()
     kind = next((v for v in table.villager_types.values() if v.id == variant // 16), table.villager_types["plains"])
     job = next((p for p in table.professions.values() if p.id == variant % 16), table.professions["none"])
-    sleeve = job.overlay if job.sleeves and job.overlay else kind.sleeves
+    dyed = job.overlay if job.sleeves else None  # by the profession; else by the type, like the robe
+    sleeve, cloth = dyed or kind.sleeves, "apron" if dyed else "robe"
     nose, arm, cross = (2.0, 4.0, 2.0), (4.0, 8.0, 4.0), (8.0, 4.0, 4.0)
     body, robe, leg = (8.0, 12.0, 6.0), (8.5, 20.0, 6.5), (4.0, 12.0, 4.0)
     hands = _skin(sleeve, arm, 420)
-    for face in (hands[0], hands[1], hands[4], hands[5]):
-        face[-1, :, :3] = rgb("#a8785f")
+    details = [np.full(face.shape[:2], _part(cloth), np.uint8) for face in hands]
+    for k in (0, 1, 4, 5):
+        hands[k][-1, :, :3] = rgb("#a8785f")
+        details[k][-1] = _part("hands")
     sleeves = _skin(sleeve, cross, 440)
     sleeves[5][:, 3:5, :3] = (sleeves[5][:, 3:5, :3] * 0.8).astype(np.uint8)
+    upper, upper_parts = _robe(kind, job, body, 430, True)
+    lower, lower_parts = _robe(kind, job, robe, 450, True)
     boxes = [
         _villager_head(),
-        Box((0, 24, 0), (-1, -1, 4), nose, _skin("#a8705c", nose, 410), anim=ANIM_HEAD),
-        Box((0, 12, 0), (-4, 0, -3), body, _robe(kind, job, body, 430, True)),
-        Box((0, 4, 0), (-4.25, 0.1, -3.25), robe, _robe(kind, job, robe, 450, True)),
-        Box((0, 21, 1), (-8, -6, -2), arm, hands, turn=(-43, 0, 0)),
-        Box((0, 21, 1), (4, -6, -2), arm, hands, turn=(-43, 0, 0)),
-        Box((0, 21, 1), (-4, -6, -2), cross, sleeves, turn=(-43, 0, 0)),
-        _box("#4d3a33", (-2, 12, 0), (-2, -12, -2), leg, 460, anim=ANIM_RIGHT_LEG),
-        _box("#4d3a33", (2, 12, 0), (-2, -12, -2), leg, 465, anim=ANIM_LEFT_LEG),
+        Box((0, 24, 0), (-1, -1, 4), nose, _skin("#a8705c", nose, 410), anim=ANIM_HEAD, part="head"),
+        Box((0, 12, 0), (-4, 0, -3), body, upper, details=upper_parts),
+        Box((0, 4, 0), (-4.25, 0.1, -3.25), robe, lower, details=lower_parts),
+        Box((0, 21, 1), (-8, -6, -2), arm, hands, turn=(-43, 0, 0), details=details),
+        Box((0, 21, 1), (4, -6, -2), arm, hands, turn=(-43, 0, 0), details=details),
+        Box((0, 21, 1), (-4, -6, -2), cross, sleeves, turn=(-43, 0, 0), part=cloth),
+        _box("#4d3a33", (-2, 12, 0), (-2, -12, -2), leg, 460, anim=ANIM_RIGHT_LEG, part="legs"),
+        _box("#4d3a33", (2, 12, 0), (-2, -12, -2), leg, 465, anim=ANIM_LEFT_LEG, part="legs"),
     ]
     if job.hat:
         boxes += _hat(job.hat)
@@ -205,7 +236,10 @@ def _legs(faces: list[U8], size: tuple[float, float, float], spread_x: float, fr
         (-spread_x, front, ANIM_LEFT_LEG),
         (spread_x, front, ANIM_RIGHT_LEG),
     )
-    return [Box((x, height, z), (-size[0] / 2, -height, -size[2] / 2), size, faces, anim=a) for x, z, a in places]
+    return [
+        Box((x, height, z), (-size[0] / 2, -height, -size[2] / 2), size, faces, anim=a, part="legs")
+        for x, z, a in places
+    ]
 
 
 def _cow() -> Model:
@@ -228,11 +262,11 @@ def _cow() -> Model:
     udder = (4.0, 1.0, 6.0)
     return Model(
         [
-            Box((0, 20, 8), (-4, -4, 0), head, face, anim=ANIM_HEAD),
-            Box((0, 20, 8), (-5, 2, 2), horn, _skin("#d9d2b8", horn, 515), anim=ANIM_HEAD),
-            Box((0, 20, 8), (4, 2, 2), horn, _skin("#d9d2b8", horn, 516), anim=ANIM_HEAD),
-            Box((0, 12, 0), (-6, -1, -10), body, _blotch(_skin(hide, body, 530), white, 0.3, 540)),
-            Box((0, 12, 0), (-2, -2, -9), udder, _skin("#d9a5a5", udder, 550)),
+            Box((0, 20, 8), (-4, -4, 0), head, face, anim=ANIM_HEAD, part="head"),
+            Box((0, 20, 8), (-5, 2, 2), horn, _skin("#d9d2b8", horn, 515), anim=ANIM_HEAD, part="head"),
+            Box((0, 20, 8), (4, 2, 2), horn, _skin("#d9d2b8", horn, 516), anim=ANIM_HEAD, part="head"),
+            Box((0, 12, 0), (-6, -1, -10), body, _blotch(_skin(hide, body, 530), white, 0.3, 540), part="body"),
+            Box((0, 12, 0), (-2, -2, -9), udder, _skin("#d9a5a5", udder, 550), part="body"),
             *_legs(hooves, leg, 4, 6, -7),
         ],
         scale=1 / 16,
@@ -256,9 +290,9 @@ def _pig() -> Model:
         hooves[k][-1, :, :3] = rgb("#a06460")
     return Model(
         [
-            Box((0, 12, 6), (-4, -4, 0), head, face, anim=ANIM_HEAD),
-            Box((0, 12, 6), (-2, -3, 8), snout, nose, anim=ANIM_HEAD),
-            Box((0, 6, 0), (-5, 0, -8), body, _skin(pink, body, 630)),
+            Box((0, 12, 6), (-4, -4, 0), head, face, anim=ANIM_HEAD, part="head"),
+            Box((0, 12, 6), (-2, -3, 8), snout, nose, anim=ANIM_HEAD, part="head"),
+            Box((0, 6, 0), (-5, 0, -8), body, _skin(pink, body, 630), part="body"),
             *_legs(hooves, leg, 3, 5, -6),
         ],
         scale=1 / 16,
@@ -282,18 +316,18 @@ def _sheep() -> Model:
     _put(front, 2, 5, "#ffffff")
     _put(front, 4, 2, "#e0a9a0", 2, 2)
     legs = [
-        Box((x, 12, z), (-2, -12, -2), leg, _skin(skin, leg, 720), anim=a)
+        Box((x, 12, z), (-2, -12, -2), leg, _skin(skin, leg, 720), anim=a, part="legs")
         for x, z, a in ((-3, -7, 1), (3, -7, 2), (-3, 5, 2), (3, 5, 1))
     ]
     socks = [
-        Box((x, 12, z), (-2.5, -6.5, -2.5), sock, _skin(wool, sock, 730, 0.14), anim=a)
+        Box((x, 12, z), (-2.5, -6.5, -2.5), sock, _skin(wool, sock, 730, 0.14), anim=a, part="wool")
         for x, z, a in ((-3, -7, 1), (3, -7, 2), (-3, 5, 2), (3, 5, 1))
     ]
     return Model(
         [
-            Box((0, 18, 8), (-3, -2, 0), head, face, anim=ANIM_HEAD),
-            Box((0, 18, 8), (-3.6, -2.4, -0.6), fleece, _skin(wool, fleece, 710, 0.14), anim=ANIM_HEAD),
-            Box((0, 12, 0), (-5.5, -0.5, -9.5), body, _skin(wool, body, 740, 0.14)),
+            Box((0, 18, 8), (-3, -2, 0), head, face, anim=ANIM_HEAD, part="head"),
+            Box((0, 18, 8), (-3.6, -2.4, -0.6), fleece, _skin(wool, fleece, 710, 0.14), anim=ANIM_HEAD, part="wool"),
+            Box((0, 12, 0), (-5.5, -0.5, -9.5), body, _skin(wool, body, 740, 0.14), part="wool"),
             *legs,
             *socks,
         ],
@@ -321,12 +355,12 @@ def _zombie() -> Model:
         chest[k][-1:, :, :3] = rgb(trousers)
     return Model(
         [
-            Box((0, 24, 0), (-4, 0, -4), head, face, anim=ANIM_HEAD),
-            Box((0, 12, 0), (-4, 0, -2), body, chest),
-            Box((-5, 22, 0), (-3, -10, -2), limb, arm, anim=ANIM_ZOMBIE_ARM),
-            Box((5, 22, 0), (-1, -10, -2), limb, arm, anim=ANIM_ZOMBIE_ARM),
-            Box((-2, 12, 0), (-2, -12, -2), limb, leg, anim=ANIM_RIGHT_LEG),
-            Box((2, 12, 0), (-2, -12, -2), limb, leg, anim=ANIM_LEFT_LEG),
+            Box((0, 24, 0), (-4, 0, -4), head, face, anim=ANIM_HEAD, part="head"),
+            Box((0, 12, 0), (-4, 0, -2), body, chest, part="body"),
+            Box((-5, 22, 0), (-3, -10, -2), limb, arm, anim=ANIM_ZOMBIE_ARM, part="arms"),
+            Box((5, 22, 0), (-1, -10, -2), limb, arm, anim=ANIM_ZOMBIE_ARM, part="arms"),
+            Box((-2, 12, 0), (-2, -12, -2), limb, leg, anim=ANIM_RIGHT_LEG, part="legs"),
+            Box((2, 12, 0), (-2, -12, -2), limb, leg, anim=ANIM_LEFT_LEG, part="legs"),
         ]
     )
 
@@ -343,9 +377,10 @@ def _armor_stand(colour: int) -> Model:
         (wood, (-6, 21, -1.5), (12.0, 3.0, 3.0)),
         (wood, (-1, 24, -1), (2.0, 7.0, 2.0)),
     ]
-    boxes = [_box(c, (0, 0, 0), low, size, 900 + 7 * k) for k, (c, low, size) in enumerate(parts)]
+    boxes = [_box(c, (0, 0, 0), low, size, 900 + 7 * k, part="stand") for k, (c, low, size) in enumerate(parts)]
     for side in (-1, 1):
-        boxes.append(_box(wood, (side * 6, 22, 0), (-1, -11, -1), (2.0, 12.0, 2.0), 960, turn=(-12, 0, side * 10)))
+        turn = (-12, 0, side * 10)
+        boxes.append(_box(wood, (side * 6, 22, 0), (-1, -11, -1), (2.0, 12.0, 2.0), 960, turn=turn, part="stand"))
     if colour:
         dye = ((colour - 1) >> 16 & 255, (colour - 1) >> 8 & 255, (colour - 1) & 255)
         chest, sleeve = (10.0, 13.0, 6.0), (6.0, 8.0, 6.0)
@@ -353,10 +388,11 @@ def _armor_stand(colour: int) -> Model:
         plate[5][:3, 3:7, :3] = plate[4][:2, 4:6, :3].mean(axis=(0, 1)) * 0.55
         for k in (0, 1, 4, 5):
             plate[k][-2:-1, :, :3] = (plate[k][-2:-1, :, :3] * 0.7).astype(np.uint8)
-        boxes.append(Box((0, 0, 0), (-5, 11.5, -3), chest, plate))
+        boxes.append(Box((0, 0, 0), (-5, 11.5, -3), chest, plate, part="plate"))
         for side in (-1, 1):
             arm = _skin(dye, sleeve, 980, 0.2)
-            boxes.append(Box((side * 6.5, 22, 0), (-3, -5.5, -3), sleeve, arm, turn=(-12, 0, side * 10)))
+            turn = (-12, 0, side * 10)
+            boxes.append(Box((side * 6.5, 22, 0), (-3, -5.5, -3), sleeve, arm, turn=turn, part="plate"))
     return Model(boxes, scale=1 / 16)
 
 
@@ -421,6 +457,7 @@ class Models:
         table: int32 [m, 2]: first part and number of parts of a model.
         scales: float64 [m]: blocks per texel.
         texels: uint32 [t], 0xAABBGGRR.
+        texel_parts: uint8 [t]: the part that a texel belongs to, named by ``part_names``.
         most_boxes: number of boxes of the largest model.
     """
 
@@ -433,6 +470,7 @@ class Models:
         self._ranges: list[tuple[int, int]] = []
         self._scales: list[float] = []
         self._texels: list[npt.NDArray[np.uint32]] = []
+        self._labels: list[U8] = []
         self._n_texels = 0
         self.version = 0
         self.most_boxes = 0
@@ -475,9 +513,10 @@ class Models:
             turn = [a * (math.pi / 180.0) for a in box.turn]
             self._rows.append([*box.pivot, *box.low, *box.size, *turn, float(box.anim), float(box.cutout)])
             faces = []
-            for face in box.faces:
+            for face, label in zip(box.faces, box.labels(), strict=True):
                 faces.append((self._n_texels, face.shape[1], face.shape[0]))
                 self._texels.append(np.ascontiguousarray(face).view(np.uint32).reshape(-1))
+                self._labels.append(label.reshape(-1))
                 self._n_texels += face.shape[0] * face.shape[1]
             self._faces.append(faces)
         self.parts = np.array(self._rows, dtype=np.float64)
@@ -485,6 +524,7 @@ class Models:
         self.table = np.array(self._ranges, dtype=np.int32)
         self.scales = np.array(self._scales, dtype=np.float64)
         self.texels = np.concatenate(self._texels)
+        self.texel_parts = np.concatenate(self._labels)
         self.version += 1
 
 

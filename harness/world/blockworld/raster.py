@@ -66,7 +66,18 @@ from harness.world.blockworld.view import (
     SKY_DEPTH,
 )
 
-__all__ = ["CAMERA", "DYNAMIC", "FOG_END", "FOG_START", "RECORD", "draw"]
+__all__ = [
+    "CAMERA",
+    "DYNAMIC",
+    "FOG_END",
+    "FOG_START",
+    "RECORD",
+    "R_ROW",
+    "R_TEXEL",
+    "R_UMAX",
+    "R_VMAX",
+    "draw",
+]
 
 U8 = npt.NDArray[np.uint8]
 I16 = npt.NDArray[np.int16]
@@ -1051,8 +1062,7 @@ def draw(
         if phase == 0:
             first_face = 0
         else:
-            first_face = n_faces
-            used = np.int64(0)
+            first_face = n_faces  # ``used`` stays: the records of what hides are asked for again (``parts``)
             n_faces = _place_shadows(
                 entities, radii, cells, light, origin, layers, crack_layers[N_CRACKS], dyn, meta, n_faces
             )

@@ -17,6 +17,7 @@ from harness.world.blockworld.grid import Grid
 from harness.world.blockworld.hud import hud_pixels
 from harness.world.blockworld.mesh import FACE_AXES, KERNELS, WorldMesh, world_mesh
 from harness.world.blockworld.models import ITEM_KIND, Models, models
+from harness.world.blockworld.parts import find_parts
 from harness.world.blockworld.raster import CAMERA, DYNAMIC, RECORD, draw
 from harness.world.blockworld.sky import SKY_PARAMETERS, clouds, sine_table
 from harness.world.blockworld.textures import MIPS, BlockLayers, block_layers, item_index
@@ -241,6 +242,21 @@ class Renderer:
             self._height,
         )
 
+    def parts(self, segmentation: I16, parts: U8 | None = None) -> U8:
+        """Which part of a creature each pixel of the picture drawn last shows.
+
+        Args:
+            segmentation: Of that picture.
+            parts: uint8 [H, W] to write into, else a fresh array.
+
+        Returns:
+            uint8 [H, W]: 0 none, numbers of ``part_names``, ``HUD_PART`` under the heads-up display.
+        """
+        parts = _output("parts", parts, self.shape, np.uint8)
+        find_parts(self._coeffs, self._records, self._columns, self._near, self._seen, segmentation,
+                   self._models.texel_parts, len(self._layers.texels), self._hud[0], parts)
+        return parts
+
     @staticmethod
     def _rain(weather: str) -> float:
         if weather not in _RAIN:
@@ -303,11 +319,12 @@ class Renderer:
 
 def is_compiled() -> bool:
     """Whether everything that a picture needs is compiled: ready in this process or kept on disk."""
-    return all(is_cached(kernel) for kernel in (draw, *KERNELS))
+    return all(is_cached(kernel) for kernel in (draw, find_parts, *KERNELS))
 
 
 def warm_up() -> None:
     """Compile (or load from the cache) everything that a picture needs."""
     voxels = np.zeros((4, 16, 16), dtype=np.uint8)
     voxels[0] = 1
-    Renderer(Grid(voxels, (0, 0, 0), 1, 0), width=32, height=32).frame(View(eye=(8.0, 2.6, 8.0)))
+    renderer = Renderer(Grid(voxels, (0, 0, 0), 1, 0), width=32, height=32)
+    renderer.parts(renderer.frame(View(eye=(8.0, 2.6, 8.0)))[1])

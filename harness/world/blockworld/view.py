@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from harness.world.observation import HAND_ID
+
 __all__ = [
     "ENTITY_COLUMNS", "E_AGE", "E_COLOUR", "E_HEAD_PITCH", "E_HEAD_YAW", "E_HURT", "E_ID", "E_KIND", "E_SWING",
     "E_VARIANT", "E_X", "E_Y", "E_YAW", "E_Z", "HAND_ID", "SKY_DEPTH", "View",
@@ -26,7 +28,6 @@ E_COLOUR = 11     # armour colour 0xRRGGBB + 1, or 0 for none
 E_AGE = 12        # ticks since it appeared (items bob and turn by it)
 ENTITY_COLUMNS = 13
 
-HAND_ID = 999     # segmentation number of the player's own hand
 SKY_DEPTH = 1e9
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,11 +24,12 @@ from harness.world.action import noop_action
 from harness.world.blockworld.commands import run_command
 from harness.world.blockworld.compiling import is_cached
 from harness.world.blockworld.grid import Grid
+from harness.world.blockworld.models import part_names
 from harness.world.blockworld.render import Renderer, is_compiled, warm_up
 from harness.world.blockworld.rules import tick
 from harness.world.blockworld.simulation import Simulation, compile_rules, segment_names
 from harness.world.blockworld.snapshot import freeze, read_header, thaw
-from harness.world.blockworld.state import ACTION_KEYS
+from harness.world.blockworld.state import ACTION_KEYS, FIRST_ENTITY
 from harness.world.observation import WorldState, observation_space
 from harness.world.world import Capabilities, World
 
@@ -57,7 +58,7 @@ class BlockWorld(World):
 
     capabilities = Capabilities(
         backend="blockworld", commands=True, snapshots=True, segmentation=True, depth=True, entities=True,
-        deterministic=True)
+        deterministic=True, parts=True, without=True)
 
     def __init__(self, scenario: Scenario, *, render_mode: str | None = "rgb_array", size: tuple[int, int] = (640, 360),
                  agent_input: bool = False) -> None:
@@ -71,12 +72,14 @@ class BlockWorld(World):
             self._optics |= {"column_stride": AGENT_COLUMNS[0], "column_offset": AGENT_COLUMNS[1]}
         columns = len(range(AGENT_COLUMNS[1], width, AGENT_COLUMNS[0])) if agent_input else width
         self._shape = (height, columns, 3)
+        self.capabilities = dataclasses.replace(self.capabilities, narrow=agent_input, picture=(height, columns))
         self.observation_space = observation_space(self._shape)
         self._segmentation = np.zeros(self._shape[:2], dtype=np.int16)
         self._depth = np.zeros(self._shape[:2], dtype=np.float32)
         self._simulation: Simulation | None = None
         self._renderer: Renderer | None = None
         self._renderer_grid: Grid | None = None
+        self._bare: tuple[Grid, Renderer] | None = None  # of the last picture without something
         self._drawn = False      # whether segmentation and depth are those of this moment
         self._state: WorldState | None = None
         self._built: tuple[int, str] = (0, "")
@@ -128,7 +131,8 @@ class BlockWorld(World):
         """The privileged state now.
 
         Args:
-            segmentation: Add the picture's block and entity numbers, int16 [H, W], and ``names`` for them.
+            segmentation: Add the picture's block and entity numbers, int16 [H, W], and ``names`` for them; with them
+                ``parts`` of creatures, uint8 [H, W].
             depth: Add the picture's depth, float32 [H, W].
             blocks: Add all stored blocks, uint8 [Y, Z, X].
 
@@ -142,13 +146,33 @@ class BlockWorld(World):
         if (segmentation or depth) and not self._drawn:
             self._draw(np.empty(self._shape, dtype=np.uint8))
         if segmentation:
-            extra |= {"segmentation": self._segmentation.copy(), "names": segment_names(simulation)}
+            assert self._renderer is not None
+            extra |= {"segmentation": self._segmentation.copy(), "names": segment_names(simulation),
+                      "parts": self._renderer.parts(self._segmentation), "part_names": part_names()}
         if depth:
             extra["depth"] = self._depth.copy()
         if blocks:
             x, y, z = (int(v) for v in simulation.grid.origin)
             extra |= {"blocks": simulation.grid.voxels.copy(), "blocks_origin": (x, y, z)}
         return dataclasses.replace(self._state, **extra) if extra else self._state
+
+    def picture_without(self, numbers: Collection[int]) -> npt.NDArray[np.uint8]:
+        """The picture of this moment in a world without some blocks and creatures; see ``World.picture_without``.
+
+        Raises:
+            WorldError: before the first reset, or for numbers that are neither a block's nor a creature's.
+        """
+        for number in numbers:
+            if not (0 < number < 256 or number >= FIRST_ENTITY):
+                raise WorldError(f"expected numbers of blocks (1 to 255) or of creatures ({FIRST_ENTITY} on), "
+                                 f"got {number}")
+        bare = self._running().without(numbers, self._bare[0] if self._bare else None)
+        if self._bare is None or self._bare[0] is not bare.grid:
+            self._bare = bare.grid, Renderer(bare.grid, **self._optics)
+        view = bare.view()
+        if view.crack is not None and not bare.grid.get(*view.crack[:3]):
+            view.crack = None
+        return self._bare[1].frame(view)[0]
 
     def _brief(self) -> WorldState:
         return self._state or self._running().state(entities=())
@@ -197,7 +221,7 @@ class BlockWorld(World):
 
     def close(self) -> None:
         """Let go of the blocks and the renderer; closing twice is fine."""
-        self.setup = self._simulation = self._renderer = self._state = None
+        self.setup = self._simulation = self._renderer = self._state = self._bare = None
 
     # ---- the picture
 
