@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -83,6 +83,16 @@ class WorldEdit(Intervention):
         if capabilities is not None and not capabilities.commands:
             raise self.wrong(f"the {capabilities.backend} backend takes no commands, so nothing in its world can be "
                              "changed", hint="play it with --backend blockworld, or change the picture alone")
+
+    def keeps(self) -> Mapping[str, Any]:
+        """What it keeps as it is told, by name: two edits that keep one thing differently would undo each other."""
+        return {}
+
+    def clashes(self, other: Intervention) -> str | None:
+        """Edits that keep the same thing in two ways."""
+        theirs = other.keeps() if isinstance(other, WorldEdit) else {}
+        return next((f"each would undo what the other does to {what}" for what, value in self.keeps().items()
+                     if theirs.get(what, value) != value), None)
 
     def wrong(self, message: str, hint: str | None = None) -> InterventionError:
         """An error that names the class."""
@@ -197,6 +207,10 @@ class BlockEdit(WorldEdit):
     def __post_init__(self) -> None:
         self.read("block", BlockName)
         self.read("cell", Cell)
+
+    def keeps(self) -> Mapping[str, Any]:
+        """The block."""
+        return {f"the block at {list(self.cell)}": self.block}
 
     def change_world(self, moment: Moment) -> Sequence[str]:
         """A ``/setblock``; none where the block is there."""
@@ -394,6 +408,10 @@ class EntitySwap(_CreatureEdit):
         if self.target == self.creature:
             raise self.wrong(f"a {self.target} in place of a {self.target} changes nothing")
 
+    def keeps(self) -> Mapping[str, Any]:
+        """The kind of creature."""
+        return {f'the kind of "{self.target}"': self.creature}
+
     def change_world(self, moment: Moment) -> Sequence[str]:
         """Take away, far below the ground so that nothing is seen of it, and summon."""
         found = [entity for entity in _meant(_state(moment), self.target) if entity.type != self.creature]
@@ -435,6 +453,11 @@ class Robe(_CreatureEdit):
             self.read("type", Annotated[str, known_name("villager type", known.villager_types)])
         if self.profession is not None:
             self.read("profession", Annotated[str, known_name("profession", known.professions)])
+
+    def keeps(self) -> Mapping[str, Any]:
+        """What is not left out."""
+        return {f'the {name} of "{self.target}"': worn for name, worn in (
+            ("type", self.type), ("profession", self.profession)) if worn is not None}
 
     def check_scenario(self, scenario: Scenario) -> None:
         """Refuse a target that is unknown, or that is no villager."""
@@ -488,6 +511,10 @@ class Teleport(WorldEdit):
         if self.pitch is not None:
             self.read("pitch", Pitch)
 
+    def keeps(self) -> Mapping[str, Any]:
+        """The place."""
+        return {f'the place of "{self.target}"': (self.position, self.yaw, self.pitch)}
+
     def check_scenario(self, scenario: Scenario) -> None:
         """Refuse a tag that the scenario does not know."""
         super().check_scenario(scenario)
@@ -526,6 +553,10 @@ class TimeOfDay(WorldEdit):
     def __post_init__(self) -> None:
         self.read("time", Time)
 
+    def keeps(self) -> Mapping[str, Any]:
+        """The time."""
+        return {"the time of day": self.time}
+
     def change_world(self, moment: Moment) -> Sequence[str]:
         """A ``/time set``; none where it is that time."""
         return () if _state(moment).time == self.time else [f"/time set {self.time}"]
@@ -547,6 +578,10 @@ class Weather(WorldEdit):
     def __post_init__(self) -> None:
         if self.weather not in catalogue().weathers:
             raise unknown_name("weather", str(self.weather), catalogue().weathers, error=InterventionError)
+
+    def keeps(self) -> Mapping[str, Any]:
+        """The weather."""
+        return {"the weather": self.weather}
 
     def change_world(self, moment: Moment) -> Sequence[str]:
         """A ``/weather`` for longer than any episode: no world reports its weather, so it is told once."""
@@ -580,6 +615,10 @@ class Give(WorldEdit):
             self.read("slot", Slot)
         else:
             self.needs_schedule()
+
+    def keeps(self) -> Mapping[str, Any]:
+        """The content of the slot."""
+        return {} if self.slot is None else {f"slot {self.slot}": (self.item, self.count)}
 
     def change_world(self, moment: Moment) -> Sequence[str]:
         """A ``/give``, or a ``/replaceitem`` where the slot holds something else."""

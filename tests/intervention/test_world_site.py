@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +363,23 @@ def test_what_the_scenario_lacks_is_refused_before_anything_is_played(edit: Inte
 def test_a_backend_without_commands_is_refused_by_name(edit: Intervention) -> None:
     with pytest.raises(InterventionError, match="the fake backend takes no commands"):
         run_episode(FakeWorld(make_scenario(40)), NOBODY, interventions=[edit])
+
+
+@pytest.mark.parametrize(("one", "other", "what"), [
+    (TimeOfDay("noon"), TimeOfDay("midnight", schedule=Schedule(at=3)), "the time of day"),
+    (Weather("rain"), Weather("clear"), "the weather"),
+    (BlockEdit("stone", (0, 100, 0)), BlockEdit("air", (0, 100, 0)), r"the block at \[0, 100, 0\]"),
+    (Give("stick", slot=1), Give("shears", slot=1), "slot 1"),
+    (Robe("left", type="snow"), Robe("left", type="taiga", profession="none"), 'the type of "left"'),
+    (EntitySwap("left", "cow"), EntitySwap("left", "pig"), 'the kind of "left"'),
+    (Teleport((0, 100, 0)), Teleport((0, 101, 0)), 'the place of "player"')])
+def test_two_that_would_undo_each_other_are_refused_unless_they_never_meet(farm: World, one: Any, other: Any, what: str
+                                                                          ) -> None:
+    with pytest.raises(InterventionError, match=f"cannot run together: each would undo .* {what}"):
+        InterventionStack([other, one], agent=NOBODY, world=farm, seed=0)
+    early, late = replace(one, schedule=Schedule(at=5)), replace(other, schedule=Schedule(at=9))
+    for stack in ([one, one], [early, late]):
+        InterventionStack(stack, agent=NOBODY, world=farm, seed=0)
 
 
 def test_a_creature_that_is_gone_is_left_in_peace(farm: World) -> None:

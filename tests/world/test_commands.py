@@ -119,6 +119,8 @@ def test_the_bundled_scenarios_build_by_command(name):
     ("/effect give @p minecraft:night_vision", ["no effects"]),
     ("/gamemode creative @p", ["game mode"]),
     ("/kill @e[team=red]", ["selector argument", "tag"]),
+    ("/kill @e[sort=near]", ["order", "nearest"]),
+    ("/kill @e[x=here]", ["expected a number"]),
     ("/data get entity @p Health", ["data merge"]),
     ("", ["empty"]),
 ])
@@ -144,6 +146,18 @@ def test_fill_modes():
     assert simulation.grid.get(0, 102, 6) == 0 and simulation.grid.get(2, 104, 8) == 15
     run_command(simulation, "/fill -2 100 4 2 104 8 minecraft:air replace #minecraft:leaves")
     assert simulation.grid.get(2, 104, 8) == 0
+
+
+def test_selectors_go_by_distance_and_merged_dress_keeps_what_it_leaves_out():
+    simulation = world()
+    run_command(simulation, "/kill @e[type=!minecraft:player]")
+    for x, dress in ((1, "snow"), (5, "taiga"), (9, "swamp")):
+        run_command(simulation, f'/summon minecraft:villager {x} 100 0 {{VillagerData:{{type:"minecraft:{dress}"}}}}')
+    nearest = "@e[type=minecraft:villager,x=6,y=100,z=0,sort=nearest,limit=1]"
+    run_command(simulation, f'/data merge entity {nearest} {{VillagerData:{{profession:"minecraft:mason"}}}}')
+    assert [e.variant for e in simulation.entities()] == ["snow/none", "taiga/mason", "swamp/none"]
+    run_command(simulation, "/kill @e[x=6,y=100,z=0,sort=furthest,limit=1]")
+    assert [e.variant for e in simulation.entities()] == ["taiga/mason", "swamp/none"]
 
 
 def test_building_outside_the_stored_box_enlarges_it():
