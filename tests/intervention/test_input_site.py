@@ -125,6 +125,12 @@ def test_blurring_a_region_is_blurring_the_picture_there(region: Region, sigma: 
     assert np.array_equal(part, np.where(inside(region)[..., None], whole, SMALL))
 
 
+def test_a_rectangle_that_shrinks_away_is_empty() -> None:
+    gone = Region(0, 0, 1, 1, grow=-2)
+    assert PixelMask(region=gone).change_input(SMALL, at()) is SMALL
+    assert not PixelMask(region=Region(0, 0, 1, 1, grow=-2, invert=True)).change_input(SMALL, at()).any()
+
+
 def test_a_mask_and_flat_colour_agree() -> None:
     place = Region(3, 4, 50, 20)
     assert np.array_equal(PixelMask(3, 4, 50, 20, (9, 8, 7)).change_input(SMALL, at()),

@@ -214,7 +214,7 @@ class Region:
             self._check_corner((height, width))
             x0, y0, x1, y1 = (int(getattr(self, name)) for name in _EDGES)
             x0, y0 = max(0, x0 - self.grow), max(0, y0 - self.grow)
-            x1, y1 = min(width, x1 + self.grow), min(height, y1 + self.grow)
+            x1, y1 = max(x0, min(width, x1 + self.grow)), max(y0, min(height, y1 + self.grow))
             if not self.invert:
                 return Area(slice(y0, y1), slice(x0, x1)) if x0 < x1 and y0 < y1 else None
             mask = np.zeros((height, width), np.uint8)
