@@ -26,7 +26,7 @@ from harness.world.world import World, make_world
 
 __all__ = [
     "TOLERANCE", "ReplayReport", "agent_changes", "applied_commands", "recorded_action", "recorded_agent",
-    "recorded_interventions", "recorded_world", "replay_recording",
+    "recorded_interventions", "recorded_scenario", "recorded_world", "replay_recording",
 ]
 
 TOLERANCE = 1e-5
@@ -219,6 +219,19 @@ def _recorded_world(recording: Recording, stack: contextlib.ExitStack, notes: li
     return stack.enter_context(recorded_world(recording))
 
 
+def recorded_scenario(recording: Recording) -> Scenario:
+    """The scenario of a recording.
+
+    Raises:
+        RecordingError: when the header holds no usable one.
+    """
+    try:
+        return Scenario.model_validate(recording.header["scenario"])
+    except ValueError as problem:
+        raise RecordingError(f"the header holds no usable scenario: {problem}",
+                             where=str(recording.path / "header.json")) from problem
+
+
 def recorded_world(recording: Recording) -> World:
     """Make the world of a recording again, not yet reset.
 
@@ -226,12 +239,7 @@ def recorded_world(recording: Recording) -> World:
         RecordingError: when the header holds no usable scenario.
         WorldError: for a backend that is not here.
     """
-    try:
-        scenario = Scenario.model_validate(recording.header["scenario"])
-    except ValueError as problem:
-        raise RecordingError(f"the header holds no usable scenario: {problem}",
-                             where=str(recording.path / "header.json")) from problem
-    return make_world(scenario, backend=str(recording.header["world"].get("backend")))
+    return make_world(recorded_scenario(recording), backend=str(recording.header["world"].get("backend")))
 
 
 class _WorldReplay:
