@@ -2,9 +2,9 @@
 
     python benchmarks/fork.py [--steps 1000] [--forks 12] [--shells 3] [--scenario villager] [--agent vpt-nano]
 
-Records an episode, then forks it at steps spread over it, the worst (right before a snapshot) among them. Prints seconds
-from the call to the first frame that the recording does not have: in a process that holds world and agent, in one that
-loads them for every fork, and from the shell (``harness fork``, everything included).
+Records an episode, then forks it at steps spread over it, and at the worst ones: right before a snapshot. Prints
+seconds from the call to the first frame that the recording does not have: in a process that holds world and agent, in
+one that loads them for every fork, and from the shell (``harness fork``, everything included).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import harness
 from harness.intervention import ActionOverride
@@ -30,13 +31,13 @@ class FirstFrame:
     def __init__(self) -> None:
         self.began, self.seconds = time.perf_counter(), 0.0
 
-    def begin(self, episode: object) -> None:
+    def begin(self, episode: object) -> None:  # noqa: D102
         pass
 
-    def on_step(self, step: Step) -> None:
+    def on_step(self, step: Step) -> None:  # noqa: D102
         self.seconds = self.seconds or time.perf_counter() - self.began
 
-    def end(self, result: object) -> None:
+    def end(self, result: object) -> None:  # noqa: D102
         pass
 
 
@@ -75,7 +76,7 @@ def measure(recording: Recording, options: argparse.Namespace) -> None:
         for what, steps, more in (("world and agent there", spread, {"world": world, "agent": agent}),
                                   ("the same, before a snapshot", worst, {"world": world, "agent": agent}),
                                   ("world and agent loaded anew", spread, {})):
-            print(f"{what:30} {told([fork(recording.path, at, more) for at in steps])}")
+            print(f"{what:30} {told([fork(recording.path, at, **more) for at in steps])}")
     seconds = []
     for at in worst[:: max(1, len(worst) // options.shells)][:options.shells]:
         began = time.perf_counter()
@@ -86,7 +87,7 @@ def measure(recording: Recording, options: argparse.Namespace) -> None:
     print(f"{'from the shell, before a snapshot':30} {told(seconds)}")
 
 
-def fork(path: Path, at: int, more: dict[str, object]) -> float:
+def fork(path: Path, at: int, **more: Any) -> float:
     first = FirstFrame()
     with harness.open_recording(path) as recording:
         harness.fork_recording(recording, at=at, steps=1, interventions=[ActionOverride({"attack": 0})],

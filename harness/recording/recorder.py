@@ -33,8 +33,8 @@ from harness.rollout import Episode, EpisodeResult, Snapshot, Step
 
 __all__ = ["Recorder", "estimate_activation_bytes", "step_row"]
 
-_MIN_SNAPSHOT_EVERY = 50
-"""Steps between snapshots where the budget allows: taking one costs 2 ms, playing a step again some 10."""
+_MIN_SNAPSHOT_EVERY = schema.SHARD_STEPS
+"""Steps between snapshots where the budget allows. Taking one costs some 2 ms, playing a step again 10 or more."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class Recorder:
     """
 
     def __init__(self, out: str | Path, *, activation_dtype: str | None = None, log_probs: bool = True,
-                 queue_bytes: int = 128 << 20, snapshot_bytes: int = 256 << 20,
+                 queue_bytes: int = 128 << 20, snapshot_bytes: int = 128 << 20,
                  columns: Callable[[Step], Mapping[str, Any]] | None = None) -> None:
         if activation_dtype is not None and activation_dtype not in ("float16", "float32"):
             raise RecordingError(f'activation_dtype: expected "float16", "float32" or None, got {activation_dtype!r}')
