@@ -22,7 +22,7 @@ from harness.replay.replay import recorded_agent, recorded_scenario
 __all__ = ["fork", "step_before"]
 
 _COLUMNS = {
-    "frame": "picture of the world", "agent_frame": "picture the agent saw", "log_probs": "log-probabilities, value",
+    "frame": "picture of the world", "agent_frame": "picture the agent saw", "log_probs": "log-probabilities",
     "chosen": "action chosen", "executed": "action played", "pose": "pose", "health": "health", "events": "events",
     "statistics": "statistics", "outcomes": "outcomes", "terminated": "end",
 }
@@ -133,8 +133,8 @@ def _named(interventions: Sequence[Any]) -> str:
 
 
 def _differences(report: ForkReport) -> Table:
-    """In the order of time, and within a step of cause."""
-    table = Table("step", "what differs first there", "recording", "fork")
+    """Where each column differs first, in the order of time, and within a step of cause."""
+    table = Table("step", "what differs", "recording", "fork")
     found = [(each.step, name, each) for name, each in report.columns.items() if each is not None]
     for step, name, each in sorted(found, key=lambda row: row[0]):
         place = "" if name in ("frame", "agent_frame") else each.column.removeprefix(name).lstrip(".")
@@ -144,7 +144,7 @@ def _differences(report: ForkReport) -> Table:
 
 
 def _outcomes(report: ForkReport) -> Table:
-    table = Table(f"outcome, after step {report.outcomes_at}", "recording", "fork", "")
+    table = Table(f"after step {report.outcomes_at}", "recording", "fork", "")
     for name, (then, now) in report.outcomes.items():
         table.add_row(escape(name), _told(then), _told(now), "changed" if then != now else "")
     return table

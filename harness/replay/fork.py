@@ -304,8 +304,9 @@ def _stand_at(recording: Recording, at: int, world: World, agent: Agent, own: Se
 
 def _nearest(recording: Recording, at: int, world: World, agent: Agent) -> Snapshot:
     """The last usable snapshot at or before a step; the episode's beginning where there is none."""
-    found = max((step for step in recording.snapshots if step <= at), default=None)
-    if found is not None and world.capabilities.snapshots:
+    for found in sorted((step for step in recording.snapshots if step <= at), reverse=True):
+        if not world.capabilities.snapshots:
+            break
         snapshot = recording.snapshots[found]
         if snapshot.index != found:
             raise RecordingError(f"the snapshot at step {found} says that it is of step {snapshot.index}",
