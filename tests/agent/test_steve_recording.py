@@ -16,7 +16,7 @@ from harness import analysis
 from harness.agent.load import load_agent
 from harness.cli import cli
 from harness.errors import AgentError, HookError, RecordingError
-from harness.intervention.feature import ZeroAblation
+from harness.intervention import ZeroAblation
 from harness.overlay import layers
 from harness.overlay.compose import _shortened
 from harness.recording.recorder import Recorder
