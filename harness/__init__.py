@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.intervention.intervention import Intervention
     from harness.recording.recorder import Recorder
     from harness.recording.recording import Recording, open_recording
+    from harness.replay.fork import fork_recording
     from harness.replay.replay import replay_recording
     from harness.rollout import Step, run_episode
     from harness.scenario.load import load_scenario
@@ -37,6 +38,7 @@ _DOOR = {
     "Scenario": "harness.scenario.schema",
     "Step": "harness.rollout",
     "World": "harness.world.world",
+    "fork_recording": "harness.replay.fork",
     "load_agent": "harness.agent.load",
     "load_scenario": "harness.scenario.load",
     "make_world": "harness.world.world",
@@ -59,6 +61,7 @@ __all__ = [
     "World",
     "__version__",
     "analysis",
+    "fork_recording",
     "intervention",
     "load_agent",
     "load_scenario",

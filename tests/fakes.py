@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from harness.agent.agent import Agent, AgentOutput
-from harness.errors import HookError
+from harness.errors import HookError, WorldError
+from harness.scenario.compile import compile_scenario
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import WorldSetup
 from harness.world.action import noop_action
@@ -65,12 +66,19 @@ class FakeWorld(World):
         return WorldState(self._tick_number, 6000, player, (), dict(self._statistics), self._events, None)
 
     def snapshot(self) -> bytes:
-        state = [self._x, self._yaw, self._tick_number, self._hits, self._statistics, self._pattern.tolist()]
+        state = [self._x, self._yaw, self._tick_number, self._hits, self._statistics, self._events,
+                 self._pattern.tolist(), self._steps, self._outcomes.save()]
         return json.dumps(state).encode()
 
     def restore(self, snapshot: bytes) -> None:
-        self._x, self._yaw, self._tick_number, self._hits, self._statistics, pattern = json.loads(snapshot)
-        self._pattern = np.array(pattern, dtype=np.uint8)
+        try:
+            (self._x, self._yaw, self._tick_number, self._hits, self._statistics, events, pattern, self._steps,
+             outcomes) = json.loads(snapshot)
+        except ValueError as problem:
+            raise WorldError("no snapshot of stripes") from problem
+        self.setup = self.setup or compile_scenario(self.scenario, seed=0)
+        self._events, self._pattern = tuple(events), np.array(pattern, dtype=np.uint8)
+        self._outcomes.load(outcomes)
 
 
 class FakeAgent(Agent):

@@ -22,6 +22,7 @@ _COMMANDS = {
     "train": ("harness.cli.train:train", "Make an agent's weights by its recipe."),
     "trace": ("harness.cli.trace:trace", "Trace an agent over a recorded video, no world needed."),
     "replay": ("harness.cli.replay:replay", "Run a recording again: verify it, or draw an overlay video."),
+    "fork": ("harness.cli.fork:fork", "Play on from a step of a recording on another course, and compare."),
     "import": ("harness.cli.import_:import_", "Make a recording of a person's play: a video and its keys and mouse."),
     "batch": ("harness.cli.batch:batch", "Play a suite of trials: scenarios, agents and seeds."),
     "export": ("harness.cli.export:export", "Write a recording in another format."),

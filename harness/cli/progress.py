@@ -75,15 +75,16 @@ class Ticker:
     def begin(self, episode: Episode) -> None:
         """An episode begins."""
         self._episode += 1
+        self._first = episode.first_step
         number = f" {self._episode}/{self._n_episodes}" if self._n_episodes > 1 else ""
-        total = episode.max_steps
+        total = episode.max_steps - self._first
         n_frames = getattr(episode.world, "n_frames", None)
         self.start(f"{episode.world.scenario.name}{number} (seed {episode.seed})",
                    min(total, n_frames) if isinstance(n_frames, int) else total)
 
     def on_step(self, step: Step) -> None:
         """A step is done."""
-        self.to(step.index + 1)
+        self.to(step.index + 1 - self._first)
 
     def end(self, result: EpisodeResult) -> Any:
         """The episode is over."""

@@ -120,7 +120,7 @@ def preview(name: str, out: Path, backend: str, intervene: tuple[str, ...], seed
     with make_world(chosen, backend=backend) as world:
         stack = InterventionStack(interventions, agent=nobody, seed=seed, world=world, n_steps=1)
         observation, info = world.reset(seed=spawn_streams(seed)[0])
-        stack.begin()
+        stack.begin(info)
         observation = stack.change_input(stack.change_world(observation, 0, info), 0, info)
     import cv2
 

@@ -31,9 +31,9 @@ def build_intervention(spec: Mapping[str, Any], *, where: str | None = None) -> 
     Raises:
         InterventionError: for an unknown kind or field, a missing field, or a value that does not fit.
     """
-    kind = spec.get("kind")
+    kind = spec.get("kind") if isinstance(spec, Mapping) else None
     if not isinstance(kind, str):
-        raise InterventionError(f"expected an intervention with a kind, got {dict(spec)!r}", where=where)
+        raise InterventionError(f"expected an intervention with a kind, got {spec!r}", where=where)
     build = lookup("harness.interventions", kind, where=where, error=InterventionError)
     known = {field.name: field for field in dataclasses.fields(build) if field.name != "schedule"}
     values = {_WORDS.get(key, key) if _WORDS.get(key) in known and _WORDS[key] not in spec else key: value

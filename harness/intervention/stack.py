@@ -123,7 +123,7 @@ class InterventionStack:
             if world is not None:
                 intervention.check_scenario(world.scenario)
             if n_steps is not None:
-                intervention.schedule.check_length(n_steps)
+                intervention.schedule.check_length(n_steps, first_step)
         self._check_pairs()
         scenario = None if world is None else world.scenario
         self._waits = {i: _Waiting(each, scenario) for i, each in enumerate(self.interventions)
@@ -227,11 +227,11 @@ class InterventionStack:
             action = changed
         return action
 
-    def begin(self) -> None:
-        """After the world's reset: what schedules wait for counts from here."""
+    def begin(self, info: Mapping[str, Any]) -> None:
+        """After the world's reset, or where a fork begins: what schedules wait for counts from here."""
         for waiting in self._waits.values():
             assert self._world is not None
-            waiting.begin(self._world)
+            waiting.begin(info, self._world)
 
     def played(self, step: int, info: Mapping[str, Any], executed: Action) -> None:
         """After the world's tick: tell the schedules that wait for something."""
@@ -253,12 +253,20 @@ class InterventionStack:
                 for i, memo in enumerate(self._memos) if memo or i in self._waits}
 
     def load(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what ``save`` gave, for the same interventions."""
-        for key, entry in saved.items():
-            i = int(key)
-            self._memos[i] = dict(entry["memo"])
-            if i in self._waits:
-                self._waits[i].load(entry["waits"])
+        """Go on from what ``save`` gave, for the same interventions; others may follow them, and begin anew.
+
+        Raises:
+            InterventionError: for what ``save`` has not given.
+        """
+        try:
+            for key, entry in saved.items():
+                i = range(len(self.interventions))[int(key)]
+                self._memos[i] = dict(entry["memo"])
+                if i in self._waits:
+                    self._waits[i].load(entry["waits"])
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, ScenarioError) as problem:
+            raise InterventionError(f"the notes of a snapshot are not those of these {len(self.interventions)} "
+                                    f"interventions: {type(problem).__name__}: {problem}") from problem
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
@@ -364,7 +372,10 @@ class _Waiting:
         self._tracker = _tracker(self._conditions, _called(intervention))
         self._own = {key for key, value in self._conditions.items() if isinstance(value, Mapping)}
 
-    def begin(self, world: World) -> None:
+    def begin(self, info: Mapping[str, Any], world: World) -> None:
+        self._counts = {key: info["outcomes"][value]["count"] if value in info["outcomes"] else 0
+                        for key, value in self._conditions.items() if isinstance(value, str)} | dict.fromkeys(
+                            self._own, 0)
         if self._own:
             state = world.world_state()
             self._tracker.start(state.statistics, state.player.position, state.player.yaw)

@@ -37,7 +37,7 @@ class Scene:
         title: Left in the top line.
         agent: Right in the top line, "random weights (seed 0)" and all.
         warning: Whether the agent's line is drawn as a warning.
-        step: The step's number.
+        step: Which of the recorded steps, from 0 on.
         n_steps: Of how many.
         pov: What the agent saw, uint8 [360, 640, 3].
         action: The executed (or, in a traced video, chosen) action as JSON values.
@@ -45,6 +45,7 @@ class Scene:
         attention: The maps, or None where there are none (also after their end).
         thumbnails: (age, weight, picture) of the most attended past frames.
         shade: Weights to colours.
+        first_step: The number of the first recorded step; a fork's is not 0.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Scene:
     attention: AttentionMaps | None
     thumbnails: Sequence[tuple[int, float, Picture]]
     shade: Shade
+    first_step: int = 0
 
 
 def compose_frame(scene: Scene) -> Picture:
@@ -89,7 +91,8 @@ def _shortened(words: str, width: int) -> str:
 def _top(canvas: Picture, scene: Scene) -> None:
     draw.text(canvas, scene.title, _MARGIN, 40, INK, 20, 600)
     left = _MARGIN + draw.text_width(scene.title, 20, 600) + 18
-    step = f"step {scene.step} of {scene.n_steps}" + ("" if scene.played else "; keys: not played")
+    step = f"step {scene.first_step + scene.step} of {scene.first_step + scene.n_steps}"
+    step += "" if scene.played else "; keys: not played"
     draw.text(canvas, step, left, 40, GREY, 15)
     right = WIDTH - _MARGIN
     agent = _shortened(scene.agent, right - left - draw.text_width(step, 15) - 40)
@@ -135,7 +138,7 @@ def _history(canvas: Picture, maps: AttentionMaps, scene: Scene) -> None:
     draw.text(canvas, f"{n_ages - 1}", x + width + 7, y + 10, GREY, 12)
     draw.text(canvas, f"{(n_ages - 1) // 2}", x + width + 7, y + height // 2 + 5, GREY, 12)
     draw.text(canvas, "one column a step; upwards: frames ago", x, y + height + 18, GREY, 12)
-    draw.text(canvas, f"step {max(0, scene.step)}", x + width, y + height + 18, GREY, 12, 400, "right")
+    draw.text(canvas, f"step {scene.first_step + scene.step}", x + width, y + height + 18, GREY, 12, 400, "right")
 
 
 def _map(canvas: Picture, maps: AttentionMaps, scene: Scene) -> None:

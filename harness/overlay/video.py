@@ -62,7 +62,7 @@ def overlay_frames(recording: Recording, maps: Sequence[Result], *,
             title=str(recording.header["scenario"].get("name", recording.path.name)), agent=agent,
             warning="random weights" in agent, step=step, n_steps=len(recording), pov=pov,
             action=row.get("executed") or row.get("chosen"), played=row.get("executed") is not None, attention=here,
-            thumbnails=past, shade=shade))
+            thumbnails=past, shade=shade, first_step=recording.first_step))
         if on_frame is not None:
             on_frame(step + 1)
 

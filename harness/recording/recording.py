@@ -14,6 +14,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 
 from harness.errors import RecordingError, unknown_name
+from harness.provenance import digest
 from harness.recording import schema
 from harness.recording.store import list_shards, open_tensors, read_json, read_lines, read_snapshot
 from harness.recording.video import FrameSequence, count_frames
@@ -255,6 +256,9 @@ class Snapshots(Mapping[int, Snapshot]):
 class Recording:
     """One recorded episode. ``len(recording)`` counts the steps that have both a frame and a row.
 
+    A fork's recording begins in the middle: ``steps[i]``, ``pov[i]`` and ``activations[name][i]`` are those of step
+    ``first_step + i``.
+
     Attributes:
         path: Its folder.
         header: What was known before the first step.
@@ -297,6 +301,16 @@ class Recording:
         """The episode's seed."""
         return int(self.header["seed"])
 
+    @functools.cached_property
+    def id(self) -> str:
+        """Sixteen hex digits that tell this recording from others, wherever its folder lies: a digest of its header."""
+        return digest(schema.plain(self.header))[:16]
+
+    @property
+    def first_step(self) -> int:
+        """The first recorded step: 0, or where a fork took up another recording."""
+        return int(self.header.get("first_step", 0))
+
     @property
     def fps(self) -> float:
         """Steps per second of game time."""
@@ -322,10 +336,11 @@ class Recording:
     @functools.cached_property
     def _rows(self) -> list[dict[str, Any]]:
         rows = list(read_lines(self.path / schema.STEPS))
-        for number, row in enumerate(rows):
+        for line, row in enumerate(rows, 1):
+            number = self.first_step + line - 1
             if row.get("step") != number:
                 raise RecordingError(f"expected step {number}, got {row.get('step')!r}",
-                                     where=f"{self.path / schema.STEPS}:{number + 1}",
+                                     where=f"{self.path / schema.STEPS}:{line}",
                                      hint="rows were removed, or changed")
         return rows
 
@@ -355,6 +370,8 @@ class Recording:
             text = f"unfinished (killed, or still being written), {n} steps readable"
         elif self.result.get("error"):
             text += f" ({self.result['error']})"
+        if self.first_step:
+            text += f", from step {self.first_step} on"
         if self.damage is not None:
             text += f"; damaged: {self.damage}"
         if self.hooks and self.activations.n_steps < n:
@@ -369,8 +386,8 @@ class Recording:
     @functools.cached_property
     def events(self) -> list[dict[str, Any]]:
         """What happened, each with its ``step``: the world's events, and interventions that changed something."""
-        found = read_lines(self.path / schema.EVENTS)
-        return [event for event in found if isinstance(event.get("step"), int) and event["step"] < len(self)]
+        found, steps = read_lines(self.path / schema.EVENTS), range(self.first_step, self.first_step + len(self))
+        return [event for event in found if isinstance(event.get("step"), int) and event["step"] in steps]
 
     @functools.cached_property
     def pov(self) -> FrameSequence:

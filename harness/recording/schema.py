@@ -88,6 +88,8 @@ def make_header(episode: Episode, *, fps: float, shard_steps: int, snapshot_ever
         "seed": episode.seed,
         "seeds": {"episode": episode.seed, "world": spawn_streams(episode.seed)[0]},
         "max_steps": episode.max_steps,
+        "first_step": episode.first_step,
+        **({} if episode.origin is None else {"fork": plain(episode.origin)}),
         "world": {"class": type(world).__name__, **asdict(world.capabilities), **plain(_source(world))},
         "agent": {
             "batch_shape": [1, 1], **plain(agent.provenance()), "name": agent.name, "description": agent.description,
@@ -127,6 +129,12 @@ def check_header(header: Any, where: str) -> dict[str, Any]:
         if not isinstance(header.get(key), kind):
             raise RecordingError(f'the header has no usable "{key}" (got {header.get(key)!r})', where=where,
                                  hint="the file was changed, or written by something else")
+    for key, kind, usual in (("first_step", int, 0), ("fork", dict, {})):
+        if not isinstance(header.get(key, usual), kind) or isinstance(header.get(key), bool):
+            raise RecordingError(f'the header has no usable "{key}" (got {header[key]!r})', where=where)
+    if not 0 <= header.get("first_step", 0) < header["max_steps"]:
+        raise RecordingError(f"the header says that the recording begins at step {header['first_step']} of "
+                             f"{header['max_steps']}", where=where)
     if header["seed"] < 0:
         raise RecordingError(f"the header says seed {header['seed']}; seeds are 0 or more", where=where)
     if not 0 < header["fps"] < 1000:

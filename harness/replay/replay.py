@@ -14,16 +14,20 @@ from harness.agent.ahead import CHUNK, AheadAgent
 from harness.agent.load import known_names, load_agent, takes
 from harness.errors import AgentError, RecordingError, WorldError
 from harness.intervention.build import build_intervention
+from harness.intervention.intervention import Intervention
 from harness.intervention.stack import InterventionStack
 from harness.recording.contractor import HumanAgent
 from harness.recording.recording import Recording
 from harness.recording.schema import plain
 from harness.replay.divergence import Divergence, first_difference, first_pixel
-from harness.rollout import spawn_streams
+from harness.rollout import Snapshot, spawn_streams, take_up_agent
 from harness.scenario.schema import Scenario
 from harness.world.world import World, make_world
 
-__all__ = ["TOLERANCE", "ReplayReport", "recorded_agent", "replay_recording"]
+__all__ = [
+    "TOLERANCE", "ReplayReport", "agent_changes", "applied_commands", "recorded_action", "recorded_agent",
+    "recorded_interventions", "recorded_scenario", "recorded_world", "replay_recording",
+]
 
 TOLERANCE = 1e-5
 """Largest difference of two log-probabilities (nats) that counts as equal. On the machine of the recording it is 0."""
@@ -97,17 +101,22 @@ def replay_recording(recording: Recording, *, verify: bool = True, agent: Agent 
             world = _recorded_world(recording, stack, notes)
         elif not world.capabilities.deterministic:
             notes.append(f"the {world.capabilities.backend} backend promises no equal frames")
-        player = None if not verify else _AgentReplay(recording, agent, stack, notes, tolerance, world)
-        stage = None if world is None else _WorldReplay(recording, world)
-        for step in range(len(recording)):
+        start = recording.snapshots[recording.first_step] if recording.first_step else None
+        if start is not None and start.world is None and world is not None:
+            notes.append("the recording is a fork, and holds no snapshot of the world that it began in; no frames were "
+                         "made again")
+            world = None
+        player = None if not verify else _AgentReplay(recording, agent, stack, notes, tolerance, start, world)
+        stage = None if world is None else _WorldReplay(recording, world, start)
+        for number in range(len(recording)):
             if stage is not None:
-                stage.show(step)
+                stage.show(number)
             if player is not None:
-                player.step(step, stage)
+                player.step(number, stage)
             if stage is not None:
-                stage.play(step)
+                stage.play(number)
             if on_step is not None:
-                on_step(step + 1)
+                on_step(number + 1)
             if all(p is None or p.found for p in (player, stage)):
                 break
     found = [p.found for p in (stage, player) if p is not None and p.found is not None]
@@ -131,7 +140,7 @@ def recorded_agent(recording: Recording, name: str | None = None, device: str | 
     if name is None and agent.get("class") == HumanAgent.__name__:
         # Nobody can ask the person again; what can be is whether the mapping still gives the same tokens.
         where = str(recording.path / "steps.jsonl")
-        actions = [_action(row, "chosen", step, recording) for step, row in enumerate(recording.steps)]
+        actions = [recorded_action(row, "chosen", recording) for row in recording.steps]
         try:
             return HumanAgent(actions, [row.get("gui") is True for row in recording.steps])
         except WorldError as problem:
@@ -141,6 +150,9 @@ def recorded_agent(recording: Recording, name: str | None = None, device: str | 
         raise AgentError(f'the recording was made with the agent "{agent.get("name")}", which is not a bundled one',
                          hint="if it is an agent file of yours, name it with --agent FILE.yaml")
     options = dict(chosen.get("options") or {}) if name is None and chosen.get("name") == agent.get("name") else {}
+    threads = agent.get("torch_threads")
+    if isinstance(threads, int) and threads > 0 and takes(name or str(agent.get("name")), "torch_threads"):
+        options["torch_threads"] = threads  # bits depend on it
     device = device or agent.get("device")
     if name is None and agent.get("precision", "float32") != "float32":
         options["precision"] = agent["precision"]
@@ -157,6 +169,28 @@ def _told(agent: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     kinds = {"prompt": str, "goal": list, "cond_scale": float | str, "deterministic_prior": bool}
     return {key: options[key] for key, kind in kinds.items() if isinstance(options.get(key), kind)}
+
+
+def agent_changes(recording: Recording, agent: Agent) -> list[str]:
+    """What is different about an agent since a recording was made, as far as bits may depend on it; in words."""
+    then, now = recording.header["agent"], plain(agent.provenance())
+    changes = [f"the agent has changed since: {key} was {then[key]!r}, is {value!r}" for key, value in now.items()
+               if key in then and key not in ("device", "name", "description", "goal", "torch_threads")
+               and then[key] != value]
+    if then.get("torch_threads") != agent.torch_threads:
+        changes.append(f"the agent used {then.get('torch_threads')} threads then, {agent.torch_threads} now; bits "
+                       "depend on it")
+    return changes
+
+
+def recorded_interventions(recording: Recording) -> list[Intervention]:
+    """The interventions that a recording was made under.
+
+    Raises:
+        InterventionError: for one that does not exist here.
+    """
+    return [build_intervention(spec, where=str(recording.path / "header.json"))
+            for spec in recording.header["interventions"]]
 
 
 def applied_steps(recording: Recording) -> dict[int, set[int]]:
@@ -184,48 +218,75 @@ def _recorded_world(recording: Recording, stack: contextlib.ExitStack, notes: li
         return None
     if not header.get("deterministic", False):
         notes.append(f"the {header.get('backend')} backend promises no equal frames")
+    return stack.enter_context(recorded_world(recording))
+
+
+def recorded_scenario(recording: Recording) -> Scenario:
+    """The scenario of a recording.
+
+    Raises:
+        RecordingError: when the header holds no usable one.
+    """
     try:
-        scenario = Scenario.model_validate(recording.header["scenario"])
+        return Scenario.model_validate(recording.header["scenario"])
     except ValueError as problem:
         raise RecordingError(f"the header holds no usable scenario: {problem}",
                              where=str(recording.path / "header.json")) from problem
-    return stack.enter_context(make_world(scenario, backend=str(header.get("backend"))))
+
+
+def recorded_world(recording: Recording) -> World:
+    """Make the world of a recording again, not yet reset.
+
+    Raises:
+        RecordingError: when the header holds no usable scenario.
+        WorldError: for a backend that is not here.
+    """
+    return make_world(recorded_scenario(recording), backend=str(recording.header["world"].get("backend")))
+
 
 class _WorldReplay:
     """The world under the executed actions."""
 
-    def __init__(self, recording: Recording, world: World) -> None:
+    def __init__(self, recording: Recording, world: World, start: Snapshot | None) -> None:
         self.found: Divergence | None = None
         self.n_equal = 0
         self._recording, self._world = recording, world
         self._commands = applied_commands(recording)
-        observation, _ = world.reset(seed=spawn_streams(recording.seed)[0])
+        if start is None:
+            observation, _ = world.reset(seed=spawn_streams(recording.seed)[0])
+        else:
+            assert start.world is not None
+            world.restore(start.world)
+            observation, _ = world.observe()
         self._pov = observation["pov"]
 
     def state(self) -> Any:
         """What a privileged agent may read before the step."""
         return self._world.world_state(blocks=True)
 
-    def show(self, step: int) -> None:
-        """Up to the picture of a step, which is compared."""
+    def show(self, number: int) -> None:
+        """Up to the picture of a row, which is compared."""
         if self.found:
             return
+        step = self._recording.first_step + number
         for command in self._commands.get(step, ()):
             self._world.command(command)
         if step in self._commands:
             self._pov = self._world.render()
-        pixel = first_pixel(self._recording.pov[step], self._pov)
+        pixel = first_pixel(self._recording.pov[number], self._pov)
         if pixel:
             self.found = Divergence(step, "frame", *pixel)
         else:
             self.n_equal += 1
 
-    def play(self, step: int) -> None:
-        """The step's action, whose results are compared."""
+    def play(self, number: int) -> None:
+        """The row's action, whose results are compared."""
         if self.found:
             return
-        row = self._recording.steps[step]
-        observation, reward, terminated, _, info = self._world.step(_action(row, "executed", step, self._recording))
+        step = self._recording.first_step + number
+        row = self._recording.steps[number]
+        observation, reward, terminated, _, info = self._world.step(
+            recorded_action(row, "executed", self._recording))
         self._pov = observation["pov"]
         now = plain({"reward": float(reward), "terminated": terminated, **info})
         for column in _WORLD_COLUMNS:
@@ -234,12 +295,19 @@ class _WorldReplay:
                 self.found = Divergence(step, *difference)
                 return
 
-def _action(row: Mapping[str, Any], column: str, step: int, recording: Recording) -> dict[str, Any]:
+
+def recorded_action(row: Mapping[str, Any], column: str, recording: Recording) -> dict[str, Any]:
+    """A row's ``chosen`` or ``executed`` action.
+
+    Raises:
+        RecordingError: when there is none.
+    """
     action = row.get(column)
     if not isinstance(action, dict):
-        raise RecordingError(f'step {step} has no usable "{column}" action (got {action!r})',
-                             where=f"{recording.path / 'steps.jsonl'}:{step + 1}")
+        raise RecordingError(f'step {row["step"]} has no usable "{column}" action (got {action!r})',
+                             where=f"{recording.path / 'steps.jsonl'}:{row['step'] - recording.first_step + 1}")
     return action
+
 
 @dataclass
 class _AgentReplay:
@@ -250,27 +318,30 @@ class _AgentReplay:
     stack: contextlib.ExitStack
     notes: list[str]
     tolerance: float
+    start: Snapshot | None
     world: World | None = None
     found: Divergence | None = None
     n_equal: int = 0
     largest: float | None = None
     _stopped: bool = False
     _lost: bool = False
-    _step: int = 0
+    _number: int = 0
     _edits: InterventionStack = field(init=False)
 
     def __post_init__(self) -> None:
-        header = self.recording.header
         if self.agent is None:
             self.agent = recorded_agent(self.recording)
         self.agent = self._looking_ahead(self.agent)
-        self._compare_agents(header["agent"])
+        self.notes += agent_changes(self.recording, self.agent)
         self._edits = self.stack.enter_context(InterventionStack(
-            [build_intervention(spec, where=str(self.recording.path / "header.json"))
-             for spec in header["interventions"]],
-            agent=self.agent, seed=self.recording.seed, world=self.world, recorded=applied_steps(self.recording)))
+            recorded_interventions(self.recording), agent=self.agent, seed=self.recording.seed, world=self.world,
+            recorded=applied_steps(self.recording)))
         _, self._rng = spawn_streams(self.recording.seed)
-        self._state = self.agent.initial_state()
+        if self.start is None:
+            self._state = self.agent.initial_state()
+        else:
+            self._state = take_up_agent(self.start, self.agent, self._rng)
+            self._edits.load(self.start.interventions)
         stored = self.recording.activations
         self._vectors = {name.removeprefix("log_probs."): stored[name] for name in stored
                          if name.startswith("log_probs.")}
@@ -282,27 +353,18 @@ class _AgentReplay:
         chunk = shape[1] if isinstance(shape, list) and len(shape) == 2 else 1
         if chunk not in range(2, CHUNK + 1) or header["interventions"] or not hasattr(agent, "look_ahead"):
             return agent
-        return AheadAgent(agent, lambda n: list(self.recording.pov[self._step:self._step + n]), chunk)
+        return AheadAgent(agent, lambda n: list(self.recording.pov[self._number:self._number + n]), chunk)
 
-    def _compare_agents(self, then: Mapping[str, Any]) -> None:
-        assert self.agent is not None
-        now = plain(self.agent.provenance())
-        for key, value in now.items():
-            if key in then and key not in ("device", "name", "description", "goal") and then[key] != value:
-                self.notes.append(f"the agent has changed since: {key} was {then[key]!r}, is {value!r}")
-        if then.get("torch_threads") != self.agent.torch_threads:
-            self.notes.append(f"the agent used {then.get('torch_threads')} threads then, {self.agent.torch_threads} "
-                              "now; bits depend on it")
-
-    def step(self, step: int, stage: _WorldReplay | None) -> None:
+    def step(self, number: int, stage: _WorldReplay | None) -> None:
         assert self.agent is not None
         if self.found or self._stopped:
             return
+        step = self.recording.first_step + number
         if self.agent.privileged and (stage is None or stage.found):
             self.notes.append(f"the agent reads the world's state, so it could be compared up to step {step} only")
             self._stopped = True
             return
-        self._step = step
+        self._number = number
         self._know_the_world(step, stage)
         difference = self._compare(step, stage.state() if stage and self.agent.privileged else None)
         if difference:
@@ -323,10 +385,10 @@ class _AgentReplay:
 
     def _compare(self, step: int, world_state: Any) -> tuple[str, Any, Any] | None:
         assert self.agent is not None
-        before = self.recording.steps[step - 1] if step else {}
-        recorded = self.recording.agent_pov[step]
+        before = self.recording.steps[self._number - 1] if self._number else {}
+        recorded = self.recording.agent_pov[self._number]
         pov = recorded if self._lost else \
-            self._edits.change_input({"pov": self.recording.pov[step]}, step, before)["pov"]
+            self._edits.change_input({"pov": self.recording.pov[self._number]}, step, before)["pov"]
         pixel = first_pixel(recorded, pov)
         if pixel:
             return ("agent_frame", *pixel)
@@ -337,14 +399,15 @@ class _AgentReplay:
         self._state = output.state
         executed = self._edits.change_action(output.action, step, before)
         self._edits.take_log()
-        return self._compare_output(step, output, executed)
+        return self._compare_output(output, executed)
 
-    def _compare_output(self, step: int, output: AgentOutput, executed: Any) -> tuple[str, Any, Any] | None:
-        row = self.recording.steps[step]
+    def _compare_output(self, output: AgentOutput, executed: Any) -> tuple[str, Any, Any] | None:
+        row = self.recording.steps[self._number]
         # Log-probabilities first: where they leave, a different draw is only what follows.
         for head, series in self._vectors.items():
-            if step < len(series):
-                difference = self._compare_vectors(f"log_probs.{head}", series[step], output.log_probs.get(head))
+            if self._number < len(series):
+                difference = self._compare_vectors(f"log_probs.{head}", series[self._number],
+                                                   output.log_probs.get(head))
                 if difference:
                     return difference
         numbers = {"log_prob": output.log_prob, "entropy": output.entropy, "value": output.value}

@@ -10,9 +10,11 @@ from harness.rollout.episode import (
     Step,
     run_episode,
     spawn_streams,
+    take_up_agent,
 )
 from harness.rollout.together import Play, play_many
 
 __all__ = [
     "Episode", "EpisodeResult", "Observer", "Play", "Snapshot", "Step", "play_many", "run_episode", "spawn_streams",
+    "take_up_agent",
 ]

@@ -169,12 +169,15 @@ def check_snapshots(make: Make) -> None:
             world.reset(seed=5)
             _refused(world.snapshot, "a snapshot of a backend without them")
             return
-        _played(world, actions[:8], seed=5)
+        past = _played(world, actions[:8], seed=5)
         frozen = world.snapshot()
         assert isinstance(frozen, bytes), "a snapshot is bytes"
         first = _played(world, actions[8:])
         world.restore(frozen)
         assert world.snapshot() == frozen, "a snapshot of a restored world differs from the one restored"
+        observation, info = world.observe()
+        assert (observation["pov"].tobytes(), repr(info)) == (past[-1][0], past[-1][-1]), \
+            "a restored world shows or tells something else than it did"
         assert _played(world, actions[8:]) == first, "the future after a restore differs"
         other.restore(frozen)
         assert _played(other, actions[8:]) == first, "the future in another world differs"

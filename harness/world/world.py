@@ -159,6 +159,10 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
         """The current picture, uint8 [360, 640, 3], again; looking changes nothing."""
         return self._pov()
 
+    def observe(self) -> tuple[Observation, dict[str, Any]]:
+        """Observation and info of this moment again, as ``reset`` or ``step`` gave them: after ``restore``."""
+        return {"pov": self._pov()}, self._info(self.world_state())
+
     def _info(self, state: WorldState) -> dict[str, Any]:
         player = state.player
         return {

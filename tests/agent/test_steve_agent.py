@@ -23,7 +23,7 @@ from harness.agent.steve.state import SteveState
 from harness.agent.vpt.policy import expected_shapes
 from harness.agent.vpt.weights import random_weights
 from harness.errors import AgentError, HookError, VideoError, WeightsError
-from harness.intervention.feature import ZeroAblation
+from harness.intervention import ZeroAblation
 
 GLOBS = ["blocks.*.attn.hook_pattern", "hook_embed", "hook_goal_embed", "readout.attack.*", "guided.readout.attack.*"]
 GOAL = np.random.default_rng(5).standard_normal(512).astype(np.float32)

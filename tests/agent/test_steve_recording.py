@@ -16,12 +16,14 @@ from harness import analysis
 from harness.agent.load import load_agent
 from harness.cli import cli
 from harness.errors import AgentError, HookError, RecordingError
-from harness.intervention.feature import ZeroAblation
+from harness.intervention import ZeroAblation
 from harness.overlay import layers
 from harness.overlay.compose import _shortened
 from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
 from harness.recording.video import write_share_video
+from harness.replay.fork import fork_recording
+from harness.replay.replay import recorded_agent
 from harness.rollout import run_episode, spawn_streams
 from harness.scenario.load import load_scenario
 from harness.world.world import make_world
@@ -105,6 +107,15 @@ def test_a_replay_tells_the_agent_the_same(tiny: str, tmp_path: Path, told: dict
         header["agent"]["options"]["prompt"] = "dig down"
         (recording.path / "header.json").write_text(json.dumps(header))
         assert call("replay", recording.path, "--verify", "--agent", tiny).exit_code == 1
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_fork_keeps_what_the_agent_was_told(tiny: str, tmp_path: Path, at: int) -> None:
+    """Also where it begins before the first frame, which draws the goal."""
+    recording = record(tiny, tmp_path / "r", prompt="chop a tree")
+    report = fork_recording(recording, at=at, agent=recorded_agent(recording, tiny), out=tmp_path / "f")
+    assert report.first is None and report.n_compared == 4 - at and report.path is not None
+    assert open_recording(report.path).guidance_rows == ("cond", "uncond")
 
 
 def test_a_goal_from_a_file_is_the_same_goal_as_numbers(tiny: str, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def farm() -> Any:
 def apply(world: World, *edits: Intervention, step: int = 0) -> list[str]:
     """One step of a stack: the commands that ran."""
     with InterventionStack(edits, agent=NOBODY, world=world, seed=3) as stack:
-        stack.begin()
+        stack.begin({"outcomes": {}})
         stack.change_world({"pov": np.zeros((1, 1, 3), np.uint8)}, step, {})
         return [command for applied in stack.take_log() for command in applied.detail["commands"]]
 
@@ -252,7 +252,7 @@ def test_a_world_that_reports_no_blocks_is_told_once_in_each_run_of_steps() -> N
     bare = RemoveBlocks("leaves", (0, 100, 0), (40, 120, 60), schedule=Schedule(at=[4, 5]))
     stack = InterventionStack([BlockEdit("stone", (1, 100, 2)), bare, Weather("rain", schedule=Schedule(every=2))],
                               agent=NOBODY, world=world, seed=0)
-    stack.begin()
+    stack.begin({"outcomes": {}})
     for step in range(3):
         stack.change_world({"pov": None}, step, {})
     again = InterventionStack(stack.interventions, agent=NOBODY, world=world, seed=0)

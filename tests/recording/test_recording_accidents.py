@@ -133,7 +133,7 @@ def test_no_space_left_surfaces_on_the_next_step(tmp_path: Path, monkeypatch: py
         run_episode(FakeWorld(make_scenario(400)), FakeAgent(), seed=5, observers=[recorder])
     assert found.value.hint is not None and found.value.exit_code == 2
     recording = open_recording(recorder.path)
-    assert recording.status == "failed" and not recording.complete and 100 <= len(recording) < 400
+    assert recording.status == "failed" and not recording.complete and 32 <= len(recording) < 400
     assert json.loads((recorder.path / "result.json").read_text())["error"] is not None
 
 

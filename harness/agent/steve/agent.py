@@ -274,9 +274,9 @@ class SteveAgent(VPTAgent):
         """
         parameter = next(self.policy.parameters())
         state = SteveState.from_arrays(arrays, self.policy.config, self._device, parameter.dtype)
-        if state.batch_size != max(1, len(self.rows)) * len(state.goals):
+        if state.batch_size != max(1, len(self.rows)) or len(state.goals) != 1:
             raise AgentError(f"the memory has {state.batch_size} rows for {len(state.goals)} goals, expected "
-                             f"{max(1, len(self.rows)) * len(state.goals)}",
+                             f"{max(1, len(self.rows))} for 1",
                              hint="it was saved with another choice of guidance (cond_scale)")
         return state
 

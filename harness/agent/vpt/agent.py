@@ -342,10 +342,13 @@ class VPTAgent(BatchAgent):
         """Back from ``save_state``.
 
         Raises:
-            AgentError: for arrays that are not a memory of this policy.
+            AgentError: for arrays that are not a memory of this policy, or of several episodes.
         """
         dtype = next(self.policy.parameters()).dtype
-        return VPTState.from_arrays(arrays, self.policy.config, self._device, dtype)
+        state = VPTState.from_arrays(arrays, self.policy.config, self._device, dtype)
+        if state.batch_size != 1:
+            raise AgentError(f"the memory has {state.batch_size} rows, expected 1: an agent acts in one episode")
+        return state
 
     def provenance(self) -> dict[str, Any]:
         """Class, size, keyword arguments, weights and their digest, device, precision and thread count."""

@@ -16,7 +16,7 @@ from harness.world.blockworld.physics import (
     set_block,
     sine,
 )
-from harness.world.blockworld.state import CUSTOM, DROPPED, FIRST_ENTITY, KILLED, MINED, PICKED, USED
+from harness.world.blockworld.state import CUSTOM, DROPPED, FIRST_ENTITY, KILLED, LAST_ENTITY, MINED, PICKED, USED
 
 __all__ = ["hurt_player", "knock", "look", "new_id", "record", "spawn_item", "take", "use_hands"]
 
@@ -25,7 +25,6 @@ _DAMAGE_ENTITY, _KILL_ENTITY, _MINE_BLOCK, _PLACE_BLOCK, _PICKUP, _DROP, _PLAYER
     np.int64(i) for i in range(8))
 _NONE, _ONE, _NOBODY = np.int64(0), np.int64(1), np.int64(-1)
 _DEALT, _TAKEN, _DEATHS = CUSTOM, CUSTOM + 1, CUSTOM + 8
-_LAST_ID = 32000
 _STARTING = -2
 _RESTING = -1
 
@@ -48,7 +47,7 @@ def new_id(arrays):  # type: ignore[no-untyped-def]
     clock = arrays.clock[0]
     while True:
         number = clock.next_id
-        clock.next_id = number + 1 if number < _LAST_ID else FIRST_ENTITY
+        clock.next_id = number + 1 if number < LAST_ENTITY else FIRST_ENTITY
         free = True
         for i in range(clock.n_mobs):
             free = free and arrays.mobs[i].id != number

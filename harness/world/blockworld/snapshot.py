@@ -5,20 +5,48 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import WorldError
-from harness.world.blockworld.grid import Grid
+from harness.scenario.catalogue import catalogue
+from harness.world.blockworld.grid import CHUNK, Grid
 from harness.world.blockworld.simulation import Simulation
-from harness.world.blockworld.state import BAG, CLOCK, ITEM, MOB, PLAYER, STATISTICS, empty_arrays
+from harness.world.blockworld.state import (
+    BAG,
+    CLOCK,
+    EVENT_KINDS,
+    FIRST_ENTITY,
+    ITEM,
+    LAST_ENTITY,
+    MAX_EVENTS,
+    MAX_ITEMS,
+    MAX_MOBS,
+    MOB,
+    PLAYER,
+    STATISTICS,
+    empty_arrays,
+)
+from harness.world.blockworld.tables import tables
 
 __all__ = ["freeze", "read_header", "thaw"]
 
 _MAGIC = b"HBW1"
 _LARGEST = 1 << 28  # bytes a snapshot may unpack to
+_SIDE = 512         # blocks
+_FAR, _FAST, _MUCH = 3e7, 1e3, 2.0**53
+
+_WITHIN: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("x", "y", "z", "goal_x", "goal_z", "dig_x", "dig_y", "dig_z"), (-_FAR, _FAR)),
+    **dict.fromkeys(("vx", "vy", "vz"), (-_FAST, _FAST)),
+    **dict.fromkeys(("health", "bob"), (-_FAR, _FAR)), "pitch": (-90.0, 90.0), "dig": (0.0, 2.0), "swing": (-2, 64),
+    "selected": (0, 8), "gui": (0, 1), "variant": (0, 255), "colour": (0, 1 << 24), "time": (0, 23999),
+}
+"""Field to its least and greatest value, wherever a row has it; compiled code counts and indexes with these numbers
+unchecked. Fields without a line may hold any number of at most 2^53."""
 
 
 def freeze(simulation: Simulation, header: dict[str, Any]) -> bytes:
@@ -94,7 +122,7 @@ def thaw(simulation: Simulation, data: bytes) -> None:
         WorldError: for bytes that are no snapshot, are damaged or come from another version.
     """
     header, payload = _split(data)
-    shape = tuple(header["voxels"])
+    shape = _checked_shape(header)
     counts = [1, 1, header["n_mobs"], header["n_items"], BAG * 2, STATISTICS, header["n_events"],
               int(np.prod(shape))]
     arrays = empty_arrays()
@@ -110,6 +138,7 @@ def thaw(simulation: Simulation, data: bytes) -> None:
         pieces.append(np.frombuffer(raw, kind, n, at))
         at += kind.itemsize * n
     *rows, voxels = pieces
+    _check(rows, voxels, header)
     for target, piece in zip((arrays.player, arrays.clock, arrays.mobs, arrays.items, arrays.bag.reshape(-1),
                               arrays.statistics, arrays.events), rows, strict=True):
         target[:len(piece)] = piece
@@ -120,6 +149,53 @@ def thaw(simulation: Simulation, data: bytes) -> None:
     simulation.difficulty, simulation.biome = header["difficulty"], header["biome"]
     _put_blocks(simulation, voxels.reshape(shape), header)
     simulation.look()
+
+
+def _checked_shape(header: dict[str, Any]) -> tuple[int, int, int]:
+    """The grid's shape, when it, the counts and the words beside it are those of a world."""
+    known = catalogue()
+    for key, words in (("weather", known.weathers), ("biome", known.biomes), ("difficulty", known.difficulties)):
+        if header[key] not in words:
+            raise _refuse(f"its {key} is {header[key]!r}")
+    cells = [*header["origin"], *header["ground"], header["steps"]]
+    whole = len(cells) == 6 and all(type(n) is int and abs(n) <= _FAR for n in cells)
+    tagged = all(tags and all(isinstance(tag, str) for tag in tags) for tags in header["labels"])
+    if not whole or not tagged or not isinstance(header["rules"], dict):
+        raise _refuse("its header holds something else than it should")
+    shape, limits = header["voxels"], {"n_mobs": MAX_MOBS, "n_items": MAX_ITEMS, "n_events": MAX_EVENTS}
+    fits = len(shape) == 3 and all(type(n) is int and 0 < n <= _SIDE for n in shape) and not (
+        shape[1] % CHUNK or shape[2] % CHUNK)
+    if not fits or any(type(header[key]) is not int or not 0 <= header[key] <= most for key, most in limits.items()):
+        raise _refuse(f"a grid of {shape} blocks with {[header[key] for key in limits]} creatures, items and events")
+    return shape[0], shape[1], shape[2]
+
+
+def _check(rows: Sequence[npt.NDArray[Any]], voxels: npt.NDArray[np.uint8], header: dict[str, Any]) -> None:
+    """Refuse numbers that no world holds: compiled code would read and write elsewhere with them."""
+    player, clock, mobs, items, bag, _, events = rows
+    known = tables()
+    things = (0, len(known.item_names) - 1)
+    most = {"n_mobs": MAX_MOBS, "n_items": MAX_ITEMS, "n_events": MAX_EVENTS}
+    own: list[tuple[npt.NDArray[Any], dict[str, tuple[float, float]]]] = [
+        (player, {"in_hand": things}),
+        (clock, {"next_id": (FIRST_ENTITY, LAST_ENTITY), **{key: (header[key], header[key]) for key in most}}),
+        (mobs, {"id": (FIRST_ENTITY, LAST_ENTITY), "kind": (0, len(known.creature_names) - 1),
+                "label": (-1, len(header["labels"]) - 1)}),
+        (items, {"id": (FIRST_ENTITY, LAST_ENTITY), "item": things}),
+        (events, {"kind": (0, len(EVENT_KINDS) - 1), "label": (-1, len(header["labels"]) - 1)})]
+    for array, limits in own:
+        for name in array.dtype.names or ():
+            low, high = limits.get(name) or _WITHIN.get(name, (-_MUCH, _MUCH))
+            # A NaN is not within anything.
+            if array.dtype[name] != np.uint64 and not ((array[name] >= low) & (array[name] <= high)).all():
+                raise _refuse(f"{name} is {array[name].tolist()}, expected {low:g} to {high:g}")
+    number, count = bag.reshape(BAG, 2).T
+    if not ((number >= 0) & (number <= things[1]) & (count >= 0) & (count <= _FAR)).all():
+        raise _refuse("the player carries items that do not exist")
+    blocks = [i for i, n in enumerate(np.bincount(voxels, minlength=256)) if n]
+    ground = header["ground"][0]
+    if ground not in range(256) or not all(known.block_names[i] for i in (*blocks, ground)):
+        raise _refuse("it holds blocks that do not exist")
 
 
 def _put_blocks(simulation: Simulation, voxels: npt.NDArray[np.uint8], header: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ from harness.world.observation import EVENT_TYPES
 
 __all__ = [
     "ACTION", "ACTION_KEYS", "BAG", "CLOCK", "CUSTOM", "DROPPED", "EVENT", "EVENT_KINDS", "FIRST_ENTITY", "ITEM",
-    "KILLED", "MAX_ITEMS", "MAX_MOBS", "MINED", "MOB", "PICKED", "PLAYER", "SIGHT", "STATE", "STATISTICS", "USED",
+    "KILLED", "LAST_ENTITY", "MAX_EVENTS", "MAX_ITEMS", "MAX_MOBS", "MINED", "MOB", "PICKED", "PLAYER", "SIGHT",
+    "STATE", "STATISTICS", "USED",
     "Arrays", "Space", "empty_arrays", "statistic_names",
 ]
 
@@ -62,7 +63,8 @@ ACTION_KEYS = ("forward", "back", "left", "right", "jump", "sneak", "sprint", "a
 ACTION = np.dtype([("pitch", "f8"), ("yaw", "f8"), *((name, "i8") for name in (*ACTION_KEYS, "hotbar"))])
 """One tick's input: degrees to turn, buttons 0 or 1, ``hotbar`` 1..9 or 0."""
 
-FIRST_ENTITY = 1000
+FIRST_ENTITY, LAST_ENTITY = 1000, 32000
+"""Segmentation numbers of creatures and items; a picture of them holds 16 bits."""
 BAG = 36
 """Slots a player carries; the first nine are the hotbar."""
 

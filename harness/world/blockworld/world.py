@@ -6,9 +6,11 @@ import dataclasses
 import hashlib
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import WorldError
+from harness.errors import ScenarioError, WorldError
 from harness.scenario.compile import compile_scenario
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import Fill, WorldSetup
@@ -200,6 +202,14 @@ class BlockWorld(World):
         Raises:
             WorldError: for bytes that are no snapshot, that are damaged, or that belong to another scenario.
         """
+        try:
+            self._restore(snapshot)
+        except (AttributeError, IndexError, KeyError, OverflowError, StopIteration, TypeError, ValueError,
+                struct.error, zlib.error, ScenarioError) as problem:
+            raise WorldError(f"this is not a snapshot that blockworld can restore: {type(problem).__name__}: {problem}",
+                             hint="the file was changed, or made by another version") from problem
+
+    def _restore(self, snapshot: bytes) -> None:
         header = read_header(snapshot)
         seed = int(header["seed"])
         if self.setup is None or self._built != (seed, header["setup"]):
@@ -218,6 +228,7 @@ class BlockWorld(World):
             self._outcomes.load(header["outcomes"])
             self.np_random.bit_generator.state = header["np_random"]
             self._changed()
+            self.world_state()  # reads every name and label, while a wrong one can still be refused
 
     def close(self) -> None:
         """Let go of the blocks and the renderer; closing twice is fine."""
