@@ -66,13 +66,13 @@ def same_rest(recording: Recording, forked: Recording) -> None:
     assert forked.result["outcomes"] == recording.result["outcomes"] and forked.status == recording.status
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), seed=st.integers(0, 2**31), n=st.integers(1, 34), every=st.sampled_from([4, 10, 100]),
        own=st.lists(st.sampled_from([
            MASK, CALM, dataclasses.replace(CALM, schedule=Schedule(since="walked")),
            ActionOverride({"forward": 1}, schedule=Schedule(when="damage_entity")),
            dataclasses.replace(MASK, schedule=Schedule(at=(0,))),
-           ActionOverride({"jump": 1}, schedule=Schedule(since={"pressing": ["attack"], "at_least": 3}))]), max_size=2))
+           ActionOverride({"jump": 1}, schedule=Schedule(since={"pressed": ["attack"], "at_least": 3}))]), max_size=2))
 def test_a_fork_with_nothing_changed_is_the_rest_of_its_recording(
         tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, seed: int, n: int, every: int,
         own: list[Intervention]) -> None:
@@ -349,6 +349,10 @@ def row(step: int, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], 
     (snapshot(20, lambda a, n: a.pop("agent/memory")), "not one of the agent"),
     (snapshot(20, lambda a, n: a.update(world=np.zeros(9, np.uint8))), "no snapshot of stripes"),
     (snapshot(20, lambda a, n: a.pop("world")), None),
+    (row(39, lambda r: r.update(outcomes=[1])), None),
+    (row(39, lambda r: r.update(outcomes={"hit": 3})), None),
+    (header(lambda h: h.update(provenance=3)), None),
+    (row(22, lambda r: r.update(outcomes=[1])), "step 22, outcomes"),
     (row(22, lambda r: r.update(executed=None)), 'step 22 has no usable "executed" action'),
     (row(22, lambda r: r["executed"].update(attack=7)), "attack"),
     (row(22, lambda r: r["pose"].update(yaw=9.5)), "does not come out as recorded: step 22, pose.yaw"),
@@ -360,7 +364,7 @@ def test_a_changed_recording_is_refused_or_does_not_matter(tmp_path: Path, edit:
     recording = record(tmp_path, interventions=[dataclasses.replace(CALM, schedule=Schedule(since="walked"))])
     edit(recording.path)
     if words is None:
-        assert "snapshot at step 10" in fork(recording, 25).restored, "an earlier snapshot will do"
+        assert json.dumps(fork(open_recording(recording.path), 25).as_dict())
         return
     with pytest.raises(HarnessError) as found:
         fork(open_recording(recording.path), 25, out=tmp_path / "out")
@@ -440,6 +444,8 @@ def test_a_killed_run_is_forked_up_to_its_last_readable_step(tmp_path: Path) -> 
 
 def test_without_any_snapshot_file_the_beginning_will_do(tmp_path: Path) -> None:
     recording = record(tmp_path)
+    snapshot(20, lambda arrays, _: arrays.pop("world"))(recording.path)
+    assert "from the snapshot at step 10; steps 10 to 24" in fork(recording, 25).restored, "an earlier one will do"
     for file in (recording.path / "snapshots").iterdir():
         file.unlink()
     report = fork(open_recording(recording.path), 12)
