@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from fakes import FakeAgent, FakeWorld, make_scenario
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import harness
@@ -290,6 +292,13 @@ def test_history(tmp_path: Path) -> None:
     assert seen == [history, history]
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """Forty steps, a snapshot every ten; under one intervention that waits."""
+    return record(tmp_path_factory.mktemp("plain"),
+                  interventions=[dataclasses.replace(CALM, schedule=Schedule(since="walked"))])
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -305,8 +314,6 @@ def snapshot(step: int, change: Callable[[dict[str, Any], dict[str, str]], Any])
     def edit(folder: Path) -> None:
         path = folder / "snapshots" / f"{step:08d}.safetensors"
         arrays = load_file(str(path))
-        from safetensors import safe_open
-
         with safe_open(str(path), framework="np") as file:
             notes = dict(file.metadata())
         change(arrays, notes)
@@ -359,15 +366,16 @@ def row(step: int, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], 
     (row(22, lambda r: r["statistics"].update(jump=3)), "does not come out as recorded: step 22, statistics.jump"),
     (lambda folder: (folder / "snapshots" / "00000020.safetensors").write_bytes(b"\x08" * 64), "cannot read"),
 ])
-def test_a_changed_recording_is_refused_or_does_not_matter(tmp_path: Path, edit: Callable[[Path], Any],
-                                                           words: str | None) -> None:
-    recording = record(tmp_path, interventions=[dataclasses.replace(CALM, schedule=Schedule(since="walked"))])
-    edit(recording.path)
+def test_a_changed_recording_is_refused_or_does_not_matter(plain: Recording, tmp_path: Path, words: str | None,
+                                                           edit: Callable[[Path], Any]) -> None:
+    folder = tmp_path / "changed"
+    shutil.copytree(plain.path, folder)
+    edit(folder)
     if words is None:
-        assert json.dumps(fork(open_recording(recording.path), 25).as_dict())
+        assert json.dumps(fork(open_recording(folder), 25).as_dict())
         return
     with pytest.raises(HarnessError) as found:
-        fork(open_recording(recording.path), 25, out=tmp_path / "out")
+        fork(open_recording(folder), 25, out=tmp_path / "out")
     assert words in str(found.value)
     assert not (tmp_path / "out").exists(), "nothing is written before a fork can begin"
 
@@ -407,11 +415,10 @@ def test_an_agent_that_decides_otherwise_now_is_told(tmp_path: Path) -> None:
     (20, {"hooks": ["nothing"]}, HarnessError, "nothing"),
     (20, {"world": FakeWorld(make_scenario(41))}, WorldError, "another scenario"),
 ])
-def test_bad_requests_are_refused(tmp_path: Path, at: Any, more: dict[str, Any], error: type[HarnessError],
-                                  words: str) -> None:
-    recording = record(tmp_path)
+def test_bad_requests_are_refused(plain: Recording, tmp_path: Path, at: Any, more: dict[str, Any],
+                                  error: type[HarnessError], words: str) -> None:
     with pytest.raises(error) as found:
-        fork(recording, at, out=tmp_path / "out", **more)
+        fork(plain, at, out=tmp_path / "out", **more)
     assert words in str(found.value) and not (tmp_path / "out").exists()
 
 
