@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.agent.load import known_names
 from harness.cli.intervene import INTERVENE, cast_interventions
 from harness.cli.names import AGENT, echo_json
 from harness.cli.progress import Ticker
@@ -71,7 +72,7 @@ def fork(ctx: click.Context, recording: Path, at: int | None, at_event: str | No
     if as_json:
         echo_json(report.as_dict())
     else:
-        _print(report, str(recording))
+        _print(report, "" if agent.name in known_names() else f" --agent {agent_name}")
     if report.first is not None and not report.added and not (drop and opened.header["interventions"]):
         ctx.exit(1)
 
@@ -85,10 +86,11 @@ def step_before(recording: Recording, name: str) -> int:
     first: dict[str, int] = {}
     for event in recording.events:
         first.setdefault(str(event.get("type")), event["step"])
-    known = set(recording.header["scenario"].get("outcomes") or {})
+    known = set(recorded_scenario(recording).outcomes)
     for row in recording.steps:
-        for outcome, result in (row.get("outcomes") or {}).items():
-            if result.get("value"):
+        outcomes = row.get("outcomes")
+        for outcome, result in outcomes.items() if isinstance(outcomes, dict) else ():
+            if isinstance(result, dict) and result.get("value") is True:
                 first.setdefault(outcome, row["step"])
     if name in first:
         return first[name]
@@ -100,7 +102,7 @@ def step_before(recording: Recording, name: str) -> int:
     raise unknown_name("outcome or event in the recording", name, {*known, *first}, where=where, error=RecordingError)
 
 
-def _print(report: ForkReport, recording: str) -> None:
+def _print(report: ForkReport, agent: str) -> None:
     console = Console(highlight=False)
 
     def say(text: str) -> None:
@@ -123,7 +125,7 @@ def _print(report: ForkReport, recording: str) -> None:
     say(f"recording: {report.ends[0]}; fork: {report.ends[1]} after {report.n_steps} steps, {report.n_compared} of "
         "them compared")
     if report.path is not None:
-        say(f"\nrecorded: {report.path}\nnext:\n  harness replay {report.path} --verify")
+        say(f"\nrecorded: {report.path}\nnext:\n  harness replay {report.path} --verify{agent}")
 
 
 def _named(interventions: Sequence[Any]) -> str:
@@ -149,12 +151,11 @@ def _outcomes(report: ForkReport) -> Table:
     return table
 
 
-def _told(outcome: Any) -> str:
-    if not outcome:
-        return "not counted"
-    if not outcome["value"]:
-        return f"no, {outcome['count']}" if outcome["count"] else "no"
-    return f"step {outcome['first_step']}, {outcome['count']} in all"
+def _told(outcome: Mapping[str, Any]) -> str:
+    count = outcome.get("count", "not counted")
+    if not outcome.get("value"):
+        return f"no, {count}" if count else "no"
+    return escape(f"step {outcome.get('first_step')}, {count} in all")
 
 
 def _short(value: Any, name: str) -> str:

@@ -227,11 +227,15 @@ class InterventionStack:
             action = changed
         return action
 
-    def begin(self, info: Mapping[str, Any]) -> None:
-        """After the world's reset, or where a fork begins: what schedules wait for counts from here."""
+    def begin(self, info: Mapping[str, Any] | None = None) -> None:
+        """After the world's reset, or where a fork begins: what schedules wait for counts from here.
+
+        Args:
+            info: The world's, here; None where nothing has been counted yet.
+        """
         for waiting in self._waits.values():
             assert self._world is not None
-            waiting.begin(info, self._world)
+            waiting.begin(info["outcomes"] if info else {}, self._world)
 
     def played(self, step: int, info: Mapping[str, Any], executed: Action) -> None:
         """After the world's tick: tell the schedules that wait for something."""
@@ -372,10 +376,9 @@ class _Waiting:
         self._tracker = _tracker(self._conditions, _called(intervention))
         self._own = {key for key, value in self._conditions.items() if isinstance(value, Mapping)}
 
-    def begin(self, info: Mapping[str, Any], world: World) -> None:
-        self._counts = {key: info["outcomes"][value]["count"] if value in info["outcomes"] else 0
-                        for key, value in self._conditions.items() if isinstance(value, str)} | dict.fromkeys(
-                            self._own, 0)
+    def begin(self, outcomes: Mapping[str, Any], world: World) -> None:
+        self._counts = {key: outcomes[value]["count"] if isinstance(value, str) and value in outcomes else 0
+                        for key, value in self._conditions.items()}
         if self._own:
             state = world.world_state()
             self._tracker.start(state.statistics, state.player.position, state.player.yaw)

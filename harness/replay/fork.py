@@ -352,9 +352,8 @@ def _compare_picture(recording: Recording, number: int, world: World, notes: lis
 
 
 def _not_as_recorded(recording: Recording, what: str) -> RecordingError:
-    version = recording.header.get("provenance", {}).get("harness", "?")
     return RecordingError(f"the world does not come out as recorded: {what}", where=str(recording.path),
-                          hint=f"it was recorded by harness {version}; `harness replay --verify` tells more")
+                          hint="it was changed, or recorded by another version; `harness replay --verify` tells more")
 
 
 def _outcomes(recording: Recording, twin: Twin, result: EpisodeResult
@@ -366,6 +365,10 @@ def _outcomes(recording: Recording, twin: Twin, result: EpisodeResult
     # What ended of itself stays as it is; what was cut off says nothing of the steps after it.
     cut = [end for end, over in zip(ends, final, strict=True) if not over]
     until = min(cut, default=max(ends))
-    then = recording.steps[min(until, ends[0]) - first].get("outcomes") or {}
+    then = _mapping(recording.steps[min(until, ends[0]) - first].get("outcomes"))
     now = twin.outcomes[min(until, ends[1]) - twin.at]
-    return {name: (then.get(name) or {}, plain(now[name])) for name in now}, until
+    return {name: (_mapping(then.get(name)), plain(now[name])) for name in now}, until
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

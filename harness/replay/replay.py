@@ -206,7 +206,7 @@ def applied_commands(recording: Recording) -> dict[int, list[str]]:
     """The commands that interventions ran before the picture of each step."""
     commands: dict[int, list[str]] = {}
     for event in recording.events:
-        if event.get("type") == "intervention" and event.get("commands"):
+        if event.get("type") == "intervention" and isinstance(event.get("commands"), list):
             commands.setdefault(int(event["step"]), []).extend(map(str, event["commands"]))
     return commands
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from fakes import FakeAgent, FakeWorld, make_scenario
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import harness
@@ -66,13 +68,13 @@ def same_rest(recording: Recording, forked: Recording) -> None:
     assert forked.result["outcomes"] == recording.result["outcomes"] and forked.status == recording.status
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), seed=st.integers(0, 2**31), n=st.integers(1, 34), every=st.sampled_from([4, 10, 100]),
        own=st.lists(st.sampled_from([
            MASK, CALM, dataclasses.replace(CALM, schedule=Schedule(since="walked")),
            ActionOverride({"forward": 1}, schedule=Schedule(when="damage_entity")),
            dataclasses.replace(MASK, schedule=Schedule(at=(0,))),
-           ActionOverride({"jump": 1}, schedule=Schedule(since={"pressing": ["attack"], "at_least": 3}))]), max_size=2))
+           ActionOverride({"jump": 1}, schedule=Schedule(since={"pressed": ["attack"], "at_least": 3}))]), max_size=2))
 def test_a_fork_with_nothing_changed_is_the_rest_of_its_recording(
         tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, seed: int, n: int, every: int,
         own: list[Intervention]) -> None:
@@ -290,6 +292,13 @@ def test_history(tmp_path: Path) -> None:
     assert seen == [history, history]
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """Forty steps, a snapshot every ten; under one intervention that waits."""
+    return record(tmp_path_factory.mktemp("plain"),
+                  interventions=[dataclasses.replace(CALM, schedule=Schedule(since="walked"))])
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -305,8 +314,6 @@ def snapshot(step: int, change: Callable[[dict[str, Any], dict[str, str]], Any])
     def edit(folder: Path) -> None:
         path = folder / "snapshots" / f"{step:08d}.safetensors"
         arrays = load_file(str(path))
-        from safetensors import safe_open
-
         with safe_open(str(path), framework="np") as file:
             notes = dict(file.metadata())
         change(arrays, notes)
@@ -349,21 +356,26 @@ def row(step: int, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], 
     (snapshot(20, lambda a, n: a.pop("agent/memory")), "not one of the agent"),
     (snapshot(20, lambda a, n: a.update(world=np.zeros(9, np.uint8))), "no snapshot of stripes"),
     (snapshot(20, lambda a, n: a.pop("world")), None),
+    (row(39, lambda r: r.update(outcomes=[1])), None),
+    (row(39, lambda r: r.update(outcomes={"hit": 3})), None),
+    (header(lambda h: h.update(provenance=3)), None),
+    (row(22, lambda r: r.update(outcomes=[1])), "step 22, outcomes"),
     (row(22, lambda r: r.update(executed=None)), 'step 22 has no usable "executed" action'),
     (row(22, lambda r: r["executed"].update(attack=7)), "attack"),
     (row(22, lambda r: r["pose"].update(yaw=9.5)), "does not come out as recorded: step 22, pose.yaw"),
     (row(22, lambda r: r["statistics"].update(jump=3)), "does not come out as recorded: step 22, statistics.jump"),
     (lambda folder: (folder / "snapshots" / "00000020.safetensors").write_bytes(b"\x08" * 64), "cannot read"),
 ])
-def test_a_changed_recording_is_refused_or_does_not_matter(tmp_path: Path, edit: Callable[[Path], Any],
-                                                           words: str | None) -> None:
-    recording = record(tmp_path, interventions=[dataclasses.replace(CALM, schedule=Schedule(since="walked"))])
-    edit(recording.path)
+def test_a_changed_recording_is_refused_or_does_not_matter(plain: Recording, tmp_path: Path, words: str | None,
+                                                           edit: Callable[[Path], Any]) -> None:
+    folder = tmp_path / "changed"
+    shutil.copytree(plain.path, folder)
+    edit(folder)
     if words is None:
-        assert "snapshot at step 10" in fork(recording, 25).restored, "an earlier snapshot will do"
+        assert json.dumps(fork(open_recording(folder), 25).as_dict())
         return
     with pytest.raises(HarnessError) as found:
-        fork(open_recording(recording.path), 25, out=tmp_path / "out")
+        fork(open_recording(folder), 25, out=tmp_path / "out")
     assert words in str(found.value)
     assert not (tmp_path / "out").exists(), "nothing is written before a fork can begin"
 
@@ -403,11 +415,10 @@ def test_an_agent_that_decides_otherwise_now_is_told(tmp_path: Path) -> None:
     (20, {"hooks": ["nothing"]}, HarnessError, "nothing"),
     (20, {"world": FakeWorld(make_scenario(41))}, WorldError, "another scenario"),
 ])
-def test_bad_requests_are_refused(tmp_path: Path, at: Any, more: dict[str, Any], error: type[HarnessError],
-                                  words: str) -> None:
-    recording = record(tmp_path)
+def test_bad_requests_are_refused(plain: Recording, tmp_path: Path, at: Any, more: dict[str, Any],
+                                  error: type[HarnessError], words: str) -> None:
     with pytest.raises(error) as found:
-        fork(recording, at, out=tmp_path / "out", **more)
+        fork(plain, at, out=tmp_path / "out", **more)
     assert words in str(found.value) and not (tmp_path / "out").exists()
 
 
@@ -440,6 +451,8 @@ def test_a_killed_run_is_forked_up_to_its_last_readable_step(tmp_path: Path) -> 
 
 def test_without_any_snapshot_file_the_beginning_will_do(tmp_path: Path) -> None:
     recording = record(tmp_path)
+    snapshot(20, lambda arrays, _: arrays.pop("world"))(recording.path)
+    assert "from the snapshot at step 10; steps 10 to 24" in fork(recording, 25).restored, "an earlier one will do"
     for file in (recording.path / "snapshots").iterdir():
         file.unlink()
     report = fork(open_recording(recording.path), 12)
