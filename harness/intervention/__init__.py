@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.intervention.input.pixels import PixelBlur, PixelMask, PixelNoise
     from harness.intervention.input.region import Region
     from harness.intervention.intervention import Intervention
+    from harness.intervention.memory import MemoryFreeze, MemoryKnockout, MemoryReset, MemorySwap, MemoryWindow
     from harness.intervention.schedule import Schedule
     from harness.intervention.stack import InterventionStack
     from harness.intervention.world import (
@@ -52,6 +53,11 @@ _DOOR = {
     "InterventionStack": "stack",
     "KeyBlock": "action",
     "MeanAblation": "feature.ablation",
+    "MemoryFreeze": "memory",
+    "MemoryKnockout": "memory",
+    "MemoryReset": "memory",
+    "MemorySwap": "memory",
+    "MemoryWindow": "memory",
     "NoiseAblation": "feature.ablation",
     "Paste": "input.patch",
     "PixelBlur": "input.pixels",
@@ -91,6 +97,11 @@ __all__ = [
     "InterventionStack",
     "KeyBlock",
     "MeanAblation",
+    "MemoryFreeze",
+    "MemoryKnockout",
+    "MemoryReset",
+    "MemorySwap",
+    "MemoryWindow",
     "NoiseAblation",
     "Paste",
     "PixelBlur",

@@ -83,7 +83,8 @@ class Span:
 
 
 Edit = Callable[[Any, Any, Span], Any]
-"""``edit(activation, hook_point, span) -> new activation``: a new tensor of the same shape, or the very same."""
+"""``edit(activation, hook_point, span) -> new activation``: a new tensor of the same shape, or the very same; None from
+what only watches."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,9 @@ class Intervention(ABC):
     def change_input(self, pov: npt.NDArray[np.uint8], moment: Moment) -> npt.NDArray[np.uint8]:
         """The picture the agent sees instead of ``pov`` (uint8 [H, W, 3]); the same array when unchanged."""
         return pov
+
+    def watch_memory(self, state: AgentState, moment: Moment) -> None:  # noqa: B027 (most need not watch)
+        """Every memory that reaches it, also where the schedule does not hold; it may write notes in the memo."""
 
     def change_memory(self, state: AgentState, moment: Moment) -> AgentState:
         """The memory that the agent reads in this step instead of ``state``; the same object when unchanged."""
@@ -145,6 +149,16 @@ class Intervention(ABC):
             if isinstance(name, str) and name not in scenario.outcomes and name not in EVENT_TYPES:
                 raise unknown_name("outcome or event", name, [*scenario.outcomes, *EVENT_TYPES],
                                    error=InterventionError)
+
+    def apart(self, step: int) -> bool:
+        """Whether a forward pass over several steps must begin anew at this one, since the memory may be changed."""
+        return type(self).change_memory is not Intervention.change_memory and (
+            self.schedule.waits or self.schedule.fits(step))
+
+    @property
+    def lasting(self) -> bool:
+        """Whether its edits inside the policy are asked also in steps that the schedule leaves out."""
+        return False
 
     @property
     def needs_world(self) -> bool:

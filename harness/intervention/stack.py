@@ -199,12 +199,27 @@ class InterventionStack:
         """What the agent remembers; the same object when nothing changed it."""
         if "memory" not in self._sites:
             return state
-        for i, each in self._at("memory", step):
-            changed = each.change_memory(state, self._moment(i, step, info))
-            if changed is not state:
-                self._note(step, i, {"memory": (self._agent.save_state(state), self._agent.save_state(changed))})
-            state = changed
+        for i, each in enumerate(self.interventions):
+            if each.site != "memory":
+                continue
+            moment = self._moment(i, step, info)
+            each.watch_memory(state, moment)
+            if self.active(i, step):
+                changed = each.change_memory(state, moment)
+                if changed is not state:
+                    self._note(step, i, {"memory": (self._agent.save_state(state), self._agent.save_state(changed))})
+                state = changed
         return state
+
+    def passes(self, steps: range, most: int) -> Iterator[range]:
+        """Cut steps into forward passes of at most so many; ``change_memory`` is due before each of them."""
+        start = steps.start
+        while start < steps.stop:
+            end = start + 1
+            while end < min(steps.stop, start + most) and not any(each.apart(end) for each in self.interventions):
+                end += 1
+            yield range(start, end)
+            start = end
 
     @contextlib.contextmanager
     def looking(self, steps: range) -> Iterator[None]:
@@ -288,16 +303,18 @@ class InterventionStack:
         return np.random.Generator(np.random.Philox(key=self._keys[index], counter=[0, 0, 0, step]))
 
     def _hook(self, index: int, edit: Edit) -> Callable[[Any, Any], Any]:
+        lasting = self.interventions[index].lasting
+
         def run(x: Any, point: Any) -> Any:
             steps = self._span
             active = tuple(self.active(index, step) for step in steps)
-            if not any(active):
+            if not any(active) and not lasting:
                 return None
             span = Span(steps, active, lambda step: self._rng(index, step), self._memos[index])
             new = edit(x, point, span)
-            if new is x:
+            if new is None or (new is x and not (lasting and any(active))):
                 return None
-            if not all(active):
+            if not all(active) and not lasting:
                 new = _only(new, x, point, active)
             self._pending.append((index, point.name, list(point.axes).index("t") if "t" in point.axes else -1, x, new))
             return new

@@ -213,9 +213,9 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
 def _untied(value: Any) -> Any:
     """Bit-generator states (Philox, MT19937) and interventions' notes may hold arrays: as lists, marked.
 
-    Notes may be pictures, which are packed.
+    Notes may be pictures or activations, which are packed.
     """
-    if isinstance(value, np.ndarray) and value.size > _LISTED and value.dtype == np.uint8:
+    if isinstance(value, np.ndarray) and value.size > _LISTED and str(value.dtype) in ("uint8", "float32", "int64"):
         return ArrayValue(value).describe()
     if isinstance(value, np.ndarray):
         return {"array": value.tolist(), "dtype": str(value.dtype)}

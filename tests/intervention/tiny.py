@@ -45,11 +45,12 @@ def play(interventions: Sequence[Intervention], frames: np.ndarray[Any, Any], ch
     state, outputs, start, log = agent.initial_state(), [], 0, []
     with InterventionStack(interventions, agent=agent, seed=seed) as stack:
         for n in chunks:
-            state = stack.change_memory(state, start, {})
-            with stack.looking(range(start, start + n)):
-                chosen, state = agent.look_ahead(frames[start:start + n], state, hooks)
-            outputs += [choose(None) for choose in chosen]
-            log += stack.take_log()
+            for steps in stack.passes(range(start, start + n), n):
+                state = stack.change_memory(state, steps.start, {})
+                with stack.looking(steps):
+                    chosen, state = agent.look_ahead(frames[steps.start:steps.stop], state, hooks)
+                outputs += [choose(None) for choose in chosen]
+                log += stack.take_log()
             start += n
     return outputs, state, log
 

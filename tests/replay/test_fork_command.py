@@ -116,7 +116,7 @@ def test_the_moment_may_be_named(run: tuple[Path, str]) -> None:
     (("--at", "3", "--intervene", "clam"), ['unknown intervention "clam"', "calm"]),
     (("--at", "3", "--intervene", "later"), ["Nothing"]),
     (("--at", "3", "--intervene", "{kind: PixelMsk}"), ["PixelMsk", "PixelMask"]),
-    (("--at", "3", "--intervene", "{kind: ActionOverride"), ["a mapping as YAML"]),
+    (("--at", "3", "--intervene", "{kind: ActionOverride"), ["not valid YAML", "--intervene:1:"]),
     (("--at", "30", "--intervene", "{kind: ActionOverride, keys: {jump: 1}, at: 3}"), ["from 30 on"]),
 ])
 def test_what_a_fork_refuses(run: tuple[Path, str], words: tuple[str, ...], said: list[str]) -> None:

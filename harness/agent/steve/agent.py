@@ -226,6 +226,17 @@ class SteveAgent(VPTAgent):
 
     # --- hooks, memory, provenance ---------------------------------------------------------------------------------
 
+    def _remember(self, embeds: Tensor, state: VPTState) -> VPTState:
+        """The same, with the goal added, in both rows under guidance."""
+        own = _own(state)
+        goal = torch.stack([goal for goal in own.goals if goal is not None])[:, None].to(embeds)
+        first = self._not_first.expand(1, embeds.shape[1])
+        if self.cond_scale is not None:
+            embeds, first = torch.cat((embeds, embeds)), torch.cat((first, first))
+            goal = torch.cat((goal, torch.zeros_like(goal)))
+        _, after = self.policy.forward_embedded(self.policy.with_goal(embeds, goal), first, state)
+        return SteveState.around(after, own.goals)
+
     @property
     def named_goals(self) -> tuple[str, ...]:
         """Names of the goals of its own that a prompt may be; empty where prompts are plain English."""

@@ -244,6 +244,37 @@ class VPTAgent(BatchAgent):
         out, after = self.policy(frames, first, state)
         return out, after
 
+    def embed_pictures(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The image network alone: pictures uint8 [t, 360, 640, 3] to ``hook_embed`` float32 [t, d]."""
+        height, width, _ = self.policy.config.image_shape
+        parts = []
+        with torch.inference_mode(), self._settings():
+            for start in range(0, len(frames), TRACE_CHUNK):
+                pictures = torch.from_numpy(policy_frames(frames[start:start + TRACE_CHUNK], height, width))
+                parts.append(self.policy.embed(pictures[None].to(self._device))[0].float().cpu().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, self.policy.config.hidsize), np.float32)
+
+    def remember(self, embeds: npt.NDArray[np.float32], state: VPTState) -> VPTState:
+        """The transformer alone: the memory after frames that are given as ``hook_embed``.
+
+        Args:
+            embeds: float32 [t, d], as the image network gave them.
+            state: The memory before the first of them.
+
+        Returns:
+            What stepping over the frames would leave, to about 1e-6.
+        """
+        with torch.inference_mode(), self._settings():
+            dtype = next(self.policy.parameters()).dtype
+            for start in range(0, len(embeds), self.policy.config.window):
+                part = torch.from_numpy(embeds[start:start + self.policy.config.window])[None]
+                state = self._remember(part.to(self._device, dtype), state)
+        return state
+
+    def _remember(self, embeds: Tensor, state: VPTState) -> VPTState:
+        """One pass of the transformer over embeddings [1, t, d]."""
+        return self.policy.forward_embedded(embeds, self._not_first.expand(1, embeds.shape[1]), state)[1]
+
     def _look(self, frames: Tensor, state: VPTState, names: Sequence[str]
               ) -> tuple[dict[str, npt.NDArray[np.float32]], VPTState, dict[str, Tensor]]:
         """Forward over uint8 [1, t, H, W, 3]; the outputs come back as arrays without the batch axis."""
