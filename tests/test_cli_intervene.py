@@ -131,7 +131,8 @@ def test_a_dumped_scenario_names_the_same_interventions() -> None:
     scenario = load_scenario("villager")
     again = parse_scenario(dump_scenario(scenario))
     assert again.interventions == scenario.interventions
-    ours = {"no-leaves", "robe-desert", "robe-painted", "leaves-painted-out", "ablate-head", "no-attack", "steer-away"}
+    ours = {"no-leaves", "robe-desert", "robe-painted", "leaves-painted-out", "ablate-head", "memory-4",
+            "memory-keyframes-out", "no-attack", "steer-away"}
     assert ours <= set(scenario.interventions)
     built = from_scenario(scenario)
     assert [each.name for each in built] == list(scenario.interventions) and built == from_scenario(again)
@@ -182,6 +183,19 @@ def test_a_picture_is_read_from_a_recording(recorded: Path) -> None:
     found = with_arrays({"kind": "Paste", "picture": place}, recorded)["picture"]
     assert found.array.dtype == np.uint8
     assert np.array_equal(found.array, open_recording(recorded / "stripes-fake-s0").pov[4])
+
+
+def test_a_memory_is_read_from_a_snapshot(tmp_path: Path) -> None:
+    call("run", "trunk", "--agent", "vpt-nano", "--steps", "6", "--out", tmp_path)
+    kept = open_recording(tmp_path / "trunk-vpt-nano-s0").snapshots
+    swap = f"{{kind: MemorySwap, memory: {{recording: {tmp_path}/trunk-vpt-nano-s0, step: STEP}}, at: 3}}"
+    words = "run", "trunk", "--agent", "vpt-nano", "--steps", "5", "--seed", "1", "--out", tmp_path
+    result = call(*words, "--intervene", swap.replace("STEP", "0"))
+    assert result.exit_code == 0, result.output
+    made = open_recording(tmp_path / "trunk-vpt-nano-s1")
+    spec = made.header["interventions"][0]
+    assert set(spec["memory"]) == set(kept[0].agent)
+    refused(call(*words, "--intervene", swap.replace("STEP", "4")), "keeps no memory of step 4", "of the steps 0")
 
 
 def test_a_run_with_an_array_keeps_it_in_its_header(recorded: Path, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -5,6 +5,7 @@
                {recording: PATH, hook: NAME, mean: true}        their mean, over all steps or over ``steps``
     direction: {difference_of_means: {of: PATH, minus: PATH}, hook: NAME}
     picture:   {recording: PATH, hook: pov, step: 40}           the world's picture; agent_pov is the agent's
+    memory:    {recording: PATH, step: 32}                      what its agent remembered, from a snapshot
 
 ``hook`` may be left out where it is the intervention's own. In a difference, instead of a PATH there may be
 ``{recording: PATH, steps: [first, last]}``.
@@ -49,7 +50,7 @@ def with_arrays(spec: Mapping[str, Any], folder: Path | None, *, anywhere: bool 
         if isinstance(value, Mapping) and key not in SCHEDULE_KEYS and _WORDS & value.keys():
             reader = _Reader(key, spec.get("hook"), folder, anywhere)
             try:
-                value = ArrayValue(reader.read(value))
+                value = reader.memory(value) if key == "memory" else ArrayValue(reader.read(value))
             except HarnessError as problem:
                 problem.message = f"{key}: {problem.message}"
                 raise
@@ -81,6 +82,17 @@ class _Reader:
                                     f"{list(minus.shape)}", hint="take two recordings of one agent")
         difference: npt.NDArray[Any] = of - minus
         return difference
+
+    def memory(self, value: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        _known(value, ("recording", "step"))
+        path, step = self.path(value["recording"]), value.get("step")
+        snapshots = open_recording(path).snapshots
+        kept = sorted(snapshots)
+        if step not in kept or isinstance(step, bool):
+            some = ", ".join(map(str, kept[:12])) + (", ..." if len(kept) > 12 else "")
+            raise InterventionError(f"the recording {path} keeps no memory of step {step!r}",
+                                    hint=f"it keeps those of the steps {some}" if kept else "it keeps none")
+        return dict(snapshots[step].agent)
 
     def one(self, value: Mapping[str, Any]) -> npt.NDArray[Any]:
         _known(value, _ONE)

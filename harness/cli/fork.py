@@ -68,7 +68,8 @@ def fork(ctx: click.Context, recording: Path, at: int | None, at_event: str | No
     interventions = cast_interventions(str(recording), recorded_scenario(opened), agent, intervene)
     with Ticker(quiet=quiet) as ticker:
         report = fork_recording(opened, at=begin, interventions=interventions, keep=not drop, steps=steps, agent=agent,
-                                out=None if no_record else out, observers=[ticker], tolerance=tolerance)
+                                out=None if no_record else out, observers=[ticker], tolerance=tolerance,
+                                announce=None if quiet else lambda text: click.echo(text, err=True))
     if as_json:
         echo_json(report.as_dict())
     else:

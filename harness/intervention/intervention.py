@@ -26,8 +26,11 @@ Site = Literal["world", "input", "feature", "memory", "action"]
 class History(Protocol):
     """What was recorded before an episode was taken up in the middle; a fork has it, other episodes have none."""
 
-    def state_before(self, step: int) -> tuple[int, Mapping[str, npt.NDArray[Any]]]:
-        """The nearest memory kept at or before ``step``: the step it is the start of, and ``save_state``'s arrays."""
+    def state_before(self, step: int) -> tuple[int, Mapping[str, npt.NDArray[Any]] | None]:
+        """The nearest memory kept at or before ``step``: the step it is the start of, and ``save_state``'s arrays.
+
+        The arrays are None for the memory before a first frame.
+        """
 
     def embeds(self, first: int, last: int) -> npt.NDArray[np.float32] | None:
         """``hook_embed`` of steps ``first`` to ``last - 1``, [t, d]; None where it was not recorded."""
@@ -159,6 +162,10 @@ class Intervention(ABC):
     def lasting(self) -> bool:
         """Whether its edits inside the policy are asked also in steps that the schedule leaves out."""
         return False
+
+    def cost(self, history: History, first_step: int) -> str | None:
+        """In words, what a fork at ``first_step`` must compute that the recording does not hold; None if nothing."""
+        return None
 
     @property
     def needs_world(self) -> bool:

@@ -336,24 +336,31 @@ class MemoryKnockout(_Unread):
         memo, history = moment.memo, moment.history
         if history is None:
             raise _wrong(self, f"frames since step {needed} are needed, and nothing from before step {moment.step} was "
-                               "kept", hint="fork the recording at an earlier step, or at its beginning")
+                               "kept",
+                         hint="in a fork they come from the recording that it was made from, which must lie beside it")
         start, arrays = history.state_before(needed)
         embeds = history.embeds(start, moment.step)
         if embeds is None:
             embeds = moment.agent.embed_pictures(history.frames(start, moment.step))  # type: ignore[attr-defined]
+        if arrays is None:
+            arrays = moment.agent.save_state(moment.agent.initial_state())
         memo["anchors"] = {str(start): {name: np.asarray(value) for name, value in arrays.items()}}
         memo["kept"], memo["embeds"] = np.arange(start, moment.step), np.asarray(embeds, np.float32)
 
-    def cost(self, agent: Agent, history: History | None, first_step: int) -> str | None:
-        """What a full removal in a fork will have to compute that a recording does not hold, in words; else None."""
+    def cost(self, history: History, first_step: int) -> str | None:
+        """The pictures that a full removal must look at again, or the frames that the transformer must."""
         needed = self._first_needed(first_step) if self.mode == "full" else None
-        if needed is None or history is None or needed >= first_step:
+        if needed is None or needed >= first_step:
             return None
-        start, _ = history.state_before(min(needed, first_step))
-        if start == first_step or history.embeds(start, first_step) is not None:
-            return None
-        return (f"{type(self).__name__}: the recording holds no hook_embed, so {first_step - start} pictures are "
-                f"looked at again, from step {start} on; record with --hooks hook_embed to spare that")
+        start, kept = history.state_before(needed)
+        n, since = first_step - start, "its last reset" if kept is None else f"the memory kept at step {start}"
+        if history.embeds(start, first_step) is None:
+            return (f"{type(self).__name__}: the recording holds no hook_embed, so the {n} pictures since {since} are "
+                    "looked at again; record with --hooks hook_embed to spare that")
+        if kept is None:
+            return (f"{type(self).__name__}: the recording keeps no memory, so the transformer runs over the {n} "
+                    f"frames since {since}")
+        return None
 
     def change_memory(self, state: AgentState, moment: Moment) -> AgentState:
         """For ``full``, the memory built without the frames; the same object when they are not in it yet."""

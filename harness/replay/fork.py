@@ -8,13 +8,10 @@ follows from what was changed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
 
 from harness.agent.agent import Agent
 from harness.errors import AgentError, HarnessError, RecordingError, WorldError
@@ -25,6 +22,7 @@ from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording
 from harness.recording.schema import plain
 from harness.replay.divergence import Divergence, first_pixel
+from harness.replay.history import RecordedHistory
 from harness.replay.replay import (
     agent_changes,
     applied_commands,
@@ -38,7 +36,7 @@ from harness.rollout import Episode, EpisodeResult, Observer, Snapshot, Step, ru
 from harness.world.action import Action, check_action
 from harness.world.world import World
 
-__all__ = ["ForkReport", "RecordedHistory", "fork_recording"]
+__all__ = ["ForkReport", "fork_recording"]
 
 
 @dataclass(frozen=True)
@@ -104,60 +102,10 @@ class ForkReport:
             "path": None if self.path is None else str(self.path), "notes": list(self.notes)}
 
 
-@dataclass(frozen=True)
-class RecordedHistory:
-    """What a recording holds of the steps before a fork.
-
-    Attributes:
-        recording: Which.
-        until: Where the fork begins; nothing from this step on is given.
-    """
-
-    recording: Recording
-    until: int
-
-    def state_before(self, step: int) -> tuple[int, Mapping[str, npt.NDArray[Any]]]:
-        """The nearest memory kept at or before a step, and before the fork.
-
-        Raises:
-            RecordingError: when there is none.
-        """
-        start = max((s for s in self.recording.snapshots if s <= min(step, self.until)), default=None)
-        if start is None:
-            raise RecordingError(f"no memory was kept at or before step {step}", where=str(self.recording.path))
-        return start, self.recording.snapshots[start].agent
-
-    def embeds(self, first: int, last: int) -> npt.NDArray[np.float32] | None:
-        """``hook_embed`` of steps ``first`` to ``last - 1``, float32 [t, d]; None where it was not recorded.
-
-        Raises:
-            RecordingError: for steps that are not before the fork.
-        """
-        rows, traced = self._rows(first, last), self.recording.activations
-        if "hook_embed" not in traced or rows.stop > traced.n_steps:
-            return None
-        return np.asarray(traced["hook_embed"][rows], np.float32)
-
-    def frames(self, first: int, last: int) -> npt.NDArray[np.uint8]:
-        """The pictures that the agent saw in these steps, uint8 [t, H, W, 3].
-
-        Raises:
-            RecordingError: for steps that are not before the fork.
-        """
-        return self.recording.agent_pov[self._rows(first, last)]
-
-    def _rows(self, first: int, last: int) -> slice:
-        begin = self.recording.first_step
-        if not begin <= first <= last <= self.until:
-            raise RecordingError(f"steps {first} to {last - 1} were asked for; what was recorded before the fork are "
-                                 f"{begin} to {self.until - 1}", where=str(self.recording.path))
-        return slice(first - begin, last - begin)
-
-
 def fork_recording(recording: Recording, *, at: int, interventions: Sequence[Intervention] = (), keep: bool = True,
                    steps: int | None = None, out: str | Path | None = None, observers: Sequence[Observer] = (),
                    hooks: Sequence[str] | None = None, agent: Agent | None = None, world: World | None = None,
-                   tolerance: float = 0.0) -> ForkReport:
+                   tolerance: float = 0.0, announce: Callable[[str], None] | None = None) -> ForkReport:
     """Play on from a step of a recording under other interventions, and compare.
 
     World, memory and random streams stand at ``at`` as they did; step ``at`` is the first that is played anew.
@@ -176,6 +124,7 @@ def fork_recording(recording: Recording, *, at: int, interventions: Sequence[Int
         world: Instead of making the one that the header names; it is left open.
         tolerance: Largest difference of log-probabilities, entropy and value that counts as none. On the machine of
             the recording 0 will do.
+        announce: Told, before anything is played, what will have to be computed that the recording does not hold.
 
     Raises:
         RecordingError: for a step that the recording has not, one of a video, or steps that do not come out as
@@ -202,12 +151,17 @@ def fork_recording(recording: Recording, *, at: int, interventions: Sequence[Int
         InterventionStack(played, agent=agent, seed=recording.seed, world=world)  # refuses what does not fit, early
         start, how = _stand_at(recording, at, world, agent, own, notes)
         _compare_picture(recording, number, world, notes)
+        history = RecordedHistory(recording, at)
+        for each in interventions if announce else ():
+            cost = each.cost(history, at)
+            if cost and announce:
+                announce(cost)
         twin = Twin(recording, tolerance)
         recorder = None if out is None else Recorder(out)
         result = run_episode(
             world, agent, seed=recording.seed, max_steps=limit, interventions=played,
             hooks=recording.hooks if hooks is None else hooks,
-            start=start if keep else replace(start, interventions={}), history=RecordedHistory(recording, at),
+            start=start if keep else replace(start, interventions={}), history=history,
             observers=[twin, *([recorder] if recorder else []), *observers],
             origin={"recording": recording.id, "name": recording.path.name, "at": at, "kept": len(kept), **how})
     described = [plain(each.describe()) for each in played]

@@ -20,6 +20,7 @@ from harness.recording.contractor import HumanAgent
 from harness.recording.recording import Recording
 from harness.recording.schema import plain
 from harness.replay.divergence import Divergence, first_difference, first_pixel
+from harness.replay.history import history_of_fork
 from harness.rollout import Snapshot, spawn_streams, take_up_agent
 from harness.scenario.schema import Scenario
 from harness.world.world import World, make_world
@@ -335,7 +336,7 @@ class _AgentReplay:
         self.notes += agent_changes(self.recording, self.agent)
         self._edits = self.stack.enter_context(InterventionStack(
             recorded_interventions(self.recording), agent=self.agent, seed=self.recording.seed, world=self.world,
-            recorded=applied_steps(self.recording)))
+            recorded=applied_steps(self.recording), history=history_of_fork(self.recording)))
         _, self._rng = spawn_streams(self.recording.seed)
         if self.start is None:
             self._state = self.agent.initial_state()

@@ -20,12 +20,13 @@ from safetensors.numpy import load_file, save_file
 
 import harness
 from harness.errors import AgentError, HarnessError, InterventionError, RecordingError, WorldError
-from harness.intervention import ActionOverride, Intervention, PixelMask, Schedule, ZeroAblation
+from harness.intervention import ActionOverride, Intervention, MemoryKnockout, PixelMask, Schedule, ZeroAblation
 from harness.intervention.intervention import History, Moment
 from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
 from harness.replay import fork as fork_module
-from harness.replay.fork import ForkReport, RecordedHistory, fork_recording
+from harness.replay.fork import ForkReport, fork_recording
+from harness.replay.history import RecordedHistory
 from harness.replay.replay import replay_recording
 from harness.replay.twin import COLUMNS
 from harness.rollout import run_episode
@@ -502,6 +503,27 @@ def test_vpt_nano_in_blockworld(tmp_path: Path) -> None:
     changed = harness.fork_recording(recording, at=37, steps=4,
                                      interventions=[ZeroAblation("blocks.2.hook_resid_post", schedule=Schedule(at=39))])
     assert changed.first is not None and changed.first.column.startswith("log_probs.") and changed.first.step == 39
+
+
+def test_a_full_removal_reaches_back_into_the_recording(tmp_path: Path) -> None:
+    """From embeddings, from pictures, or in an episode that knew from its start: the same memory, and a true replay."""
+    edit = MemoryKnockout(ages=[10], mode="full", schedule=Schedule(at=38))
+    known = played(tmp_path / "known", load_scenario("villager"), "vpt-nano", 42, interventions=[edit])
+    told: list[str] = []
+    for name, hooks in (("with", ["hook_embed"]), ("without", [])):
+        recording = played(tmp_path / name, load_scenario("villager"), "vpt-nano", 42, hooks=hooks)
+        report = harness.fork_recording(recording, at=36, out=tmp_path / name, interventions=[edit],
+                                        announce=told.append)
+        assert report.path is not None and report.first is not None and report.first.step == 38
+        forked = open_recording(report.path)
+        for step in (38, 39):
+            assert forked.steps[step - 36]["log_prob"] == pytest.approx(known.steps[step]["log_prob"], abs=1e-5)
+        assert replay_recording(forked).ok
+    assert told == ["MemoryKnockout: the recording holds no hook_embed, so the 36 pictures since the memory kept at "
+                    "step 0 are looked at again; record with --hooks hook_embed to spare that"]
+    shutil.move(report.path, tmp_path / "alone")
+    with pytest.raises(InterventionError, match="frames since step 28 are needed"):
+        replay_recording(open_recording(tmp_path / "alone"))
 
 
 def test_an_agent_that_reads_the_worlds_state_is_forked_too(tmp_path: Path) -> None:
