@@ -1,6 +1,8 @@
 """What interventions cost.
 
     python benchmarks/interventions.py masks [--pictures 200]
+    python benchmarks/interventions.py steps [--pictures 400]
+    python benchmarks/interventions.py memory
 
 * ``masks``: edits of the villager scenario's picture, 640 x 360: the world plays a tick while the player looks around,
   then each edit in turn is applied to the picture and timed, segmentation included. Prints the median and the 5th and
@@ -10,9 +12,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import time
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +26,13 @@ from harness.intervention import (
     FramePatch,
     HueShift,
     Inpaint,
+    InterventionStack,
     PixelBlur,
     PixelMask,
     PixelNoise,
     Recolour,
     Region,
+    ZeroAblation,
 )
 from harness.intervention.intervention import Intervention, Moment
 
@@ -81,7 +87,75 @@ def masks(pictures: int) -> None:
         print(f"{name:32s} {middle:8.2f} {low:7.2f} {high:7.2f} ms {int(np.median(sizes[name])):10d}")
 
 
-SECTIONS = {"masks": masks}
+PAIR: list[Intervention] = [ZeroAblation("blocks.2.attn.hook_z", head=3),
+                            Recolour("#db9049", instead_of="#674c46", region=ROBE)]
+
+
+def steps(pictures: int) -> None:
+    agent, stacks = harness.load_agent("vpt-nano", device="cpu"), {"empty": [], "one feature and one input": PAIR}
+    times: dict[str, list[float]] = {name: [] for name in ("plain", "tick", *stacks)}
+    with harness.make_world(harness.load_scenario("villager")) as world:
+        observation, info = world.reset(seed=24)
+        opened = {name: InterventionStack(stack, agent=agent, seed=1, world=world) for name, stack in stacks.items()}
+        states = dict.fromkeys(("plain", *stacks), agent.initial_state())
+
+        def look(name: str, step: int) -> Any:
+            if name == "plain":
+                return agent.act(observation, states[name], np.random.default_rng(step))
+            stack = opened[name]
+            shown = stack.change_input(stack.change_world(observation, step, info), step, info)
+            remembered = stack.change_memory(states[name], step, info)
+            with stack.looking(range(step, step + 1)):
+                output = agent.act(shown, remembered, np.random.default_rng(step))
+            stack.change_action(output.action, step, info)
+            stack.take_log()
+            return output
+
+        for step in range(pictures + 10):
+            order = ["plain", *stacks]
+            for name in order[step % 3:] + order[:step % 3]:
+                with opened.get(name, contextlib.nullcontext()):
+                    begin = time.perf_counter()
+                    output = look(name, step)
+                    times[name].append(time.perf_counter() - begin)
+                states[name] = output.state
+                if name == "plain":
+                    action = output.action
+            begin = time.perf_counter()
+            observation, _, terminated, truncated, info = world.step(action)
+            times["tick"].append(time.perf_counter() - begin)
+            if terminated or truncated:
+                break
+    kept = {name: np.array(found[10:]) * 1e3 for name, found in times.items()}
+    whole = kept["plain"] + kept["tick"]
+    print(f"a step: {np.median(whole):.2f} ms, of which the look {np.median(kept['plain']):.2f} ms; {len(whole)} steps")
+    for name in stacks:
+        low, middle, high = np.percentile((kept[name] - kept["plain"]) / np.median(whole) * 100, [25, 50, 75])
+        print(f"{name:28s} {middle:+6.2f} % of a step (quartiles {low:+.2f}, {high:+.2f})")
+
+
+def memory(pictures: int) -> None:
+    agent = harness.load_agent("vpt-nano", device="cpu")
+    embeds = np.random.default_rng(0).standard_normal((508, agent.policy.config.hidsize)).astype(np.float32)
+    state, frame = agent.initial_state(), np.zeros((360, 640, 3), np.uint8)
+    looks = []
+    for _ in range(40):
+        begin = time.perf_counter()
+        state = agent.act({"pov": frame}, state, np.random.default_rng(0)).state
+        looks.append(time.perf_counter() - begin)
+    print(f"a look at a picture: {np.median(looks) * 1e3:.2f} ms")
+    for age in (4, 32, 127, 508):
+        found = []
+        for _ in range(7):
+            begin = time.perf_counter()
+            agent.remember(embeds[:age], state)
+            found.append(time.perf_counter() - begin)
+        low, middle, high = np.percentile(np.array(found) * 1e3, [25, 50, 75])
+        print(f"age {age:3d}: {age} frames of the transformer, {middle:7.2f} ms (quartiles {low:.2f}, {high:.2f}), "
+              f"{middle / age:.3f} ms a frame")
+
+
+SECTIONS = {"masks": masks, "memory": memory, "steps": steps}
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """The pictures of docs/interventions.md.
 
     python docs/pictures.py world docs/images/site-world.png
+    python docs/pictures.py memory docs/images/site-memory.png
+    python docs/pictures.py feature docs/images/site-feature.png
     python docs/pictures.py action docs/images/site-action.png
 
 Each site is one function; the pictures are the same on every machine up to rounding.
@@ -20,7 +22,19 @@ from harness.agent.load import load_agent
 from harness.agent.scripted import NoopAgent
 from harness.intervention import EntitySwap, from_scenario
 from harness.intervention.intervention import Intervention
-from harness.overlay.layers import AMBER, FAINT, GREY, INK, PANEL, PAPER, Picture, text
+from harness.overlay.layers import (
+    AMBER,
+    FAINT,
+    GREY,
+    INK,
+    PANEL,
+    PAPER,
+    Picture,
+    Shade,
+    heat,
+    scale_bar,
+    text,
+)
 from harness.rollout import Episode, EpisodeResult, Step, run_episode
 from harness.scenario.load import load_scenario
 from harness.world.world import make_world
@@ -46,11 +60,13 @@ class Keeper:
         """Nothing to do."""
 
 
-def play(interventions: Sequence[Intervention], *, agent: Any, n_steps: int, seed: int = 24) -> list[Step]:
+def play(interventions: Sequence[Intervention], *, agent: Any, n_steps: int, seed: int = 24,
+         hooks: Sequence[str] = ()) -> list[Step]:
     """An episode of villager."""
     keeper = Keeper()
     with make_world(VILLAGER) as world:
-        run_episode(world, agent, seed=seed, max_steps=n_steps, observers=[keeper], interventions=interventions)
+        run_episode(world, agent, seed=seed, max_steps=n_steps, observers=[keeper], interventions=interventions,
+                    hooks=hooks)
     return keeper.steps
 
 
@@ -75,25 +91,63 @@ def world() -> Picture:
                          for words, stack in edits])
 
 
-def action() -> Picture:
-    """Attack as it was chosen and as it was carried out, with attack blocked from step 40 to 79."""
-    steps = play(from_scenario(VILLAGER, "no-attack@40-79"), agent=load_agent("vpt-nano"), n_steps=120)
+def memory() -> Picture:
+    """What the heads of one layer look at in one step, youngest frame on the left."""
+    layer, ages, step, cell = 1, 48, 60, 15
+    hook = f"blocks.{layer}.attn.hook_pattern"
+    # The pictures up to the step are the same: it is the memory of this one step that is changed.
+    seen = [(words, play(from_scenario(VILLAGER, f"{words}@{step}") if number else [], agent=load_agent("vpt-nano"),
+                         n_steps=step + 1, hooks=[hook])[step].output.activations[hook][:, ::-1][:, :ages])
+            for number, words in enumerate(("as it is", "memory-4", "memory-keyframes-out"))]
+    heads = len(seen[0][1])
+    left, high = 190, heads * cell
+    whole = np.full((len(seen) * (high + MARGIN) + 66, left + ages * cell + MARGIN, 3), PAPER, np.uint8)
+    text(whole, f"villager, step {step}: attention of the {heads} heads of layer {layer}", MARGIN, 24, INK, weight=700)
+    shade = Shade(max(float(pattern.max()) for _, pattern in seen))
+    for row, (words, pattern) in enumerate(seen):
+        y = 38 + row * (high + MARGIN)
+        text(whole, words, left - 10, y + high // 2 + 5, align="right")
+        heat(whole, pattern, shade, left, y, ages * cell, high)
+    for age in range(0, ages, 8):
+        text(whole, f"age {age}", left + age * cell, len(whole) - 12, GREY, size=12)
+    scale_bar(whole, shade, 40, len(whole) - 21, 100)
+    return whole
+
+
+def strips(title: str, rows: Sequence[tuple[str, Sequence[bool]]], marked: range = range(0)) -> Picture:
+    """What was pressed in each step, a row for each course of events."""
+    n_steps = max(len(pressed) for _, pressed in rows)
     left, cell, bar = 130, 8, 34
-    whole = np.full((2 * bar + 76, left + cell * len(steps) + MARGIN, 3), PAPER, np.uint8)
-    text(whole, "villager --intervene no-attack@40-79", MARGIN, 24, INK, weight=700)
-    for row, (words, held) in enumerate((("attack chosen", [s.output.action["attack"] for s in steps]),
-                                         ("attack executed", [s.executed["attack"] for s in steps]))):
+    whole = np.full((len(rows) * (bar + 6) + 64, left + cell * n_steps + MARGIN, 3), PAPER, np.uint8)
+    text(whole, title, MARGIN, 24, INK, weight=700)
+    for row, (words, held) in enumerate(rows):
         y = 38 + row * (bar + 6)
         text(whole, words, left - 10, y + 22, align="right")
         for number, pressed in enumerate(held):
             x = left + number * cell
-            whole[y:y + bar, x:x + cell - 1] = AMBER if pressed else PANEL if 40 <= number < 80 else FAINT
-    for number in range(0, len(steps), 20):
-        text(whole, f"step {number}", left + number * cell, 2 * bar + 66, GREY, size=12)
+            whole[y:y + bar, x:x + cell - 1] = AMBER if pressed else PANEL if number in marked else FAINT
+    for number in range(0, n_steps, 20):
+        text(whole, f"step {number}", left + number * cell, len(whole) - 10, GREY, size=12)
     return whole
 
 
-SITES: dict[str, Callable[[], Picture]] = {"world": world, "action": action}
+def feature() -> Picture:
+    """Attack as the agent chose it, with the same noise, under two edits inside its network."""
+    rows = [(words, [s.output.action["attack"] for s in play(stack, agent=load_agent("vpt-nano"), n_steps=120)])
+            for words, stack in (("as it is", []), *((name, from_scenario(VILLAGER, name))
+                                                     for name in ("ablate-head", "steer-away")))]
+    return strips("villager: attack chosen", rows)
+
+
+def action() -> Picture:
+    """Attack as it was chosen and as it was carried out, with attack blocked from step 40 to 79."""
+    steps = play(from_scenario(VILLAGER, "no-attack@40-79"), agent=load_agent("vpt-nano"), n_steps=120)
+    return strips("villager --intervene no-attack@40-79",
+                  [("attack chosen", [s.output.action["attack"] for s in steps]),
+                   ("attack executed", [s.executed["attack"] for s in steps])], marked=range(40, 80))
+
+
+SITES: dict[str, Callable[[], Picture]] = {"world": world, "memory": memory, "feature": feature, "action": action}
 
 
 def main() -> None:

@@ -113,6 +113,10 @@ class Agent(ABC):
         """The memory back from ``save_state``'s arrays."""
         return self.initial_state()
 
+    def keep_goal(self, state: AgentState, like: AgentState) -> AgentState:
+        """A memory in the place of ``like``: what the agent was told to do is no memory of frames, and stays."""
+        return state
+
     def provenance(self) -> dict[str, Any]:
         """What the recording's header says of this agent (class, arguments, weights digest, device, precision)."""
         return {"name": self.name, "description": self.description, "class": type(self).__name__}

@@ -40,7 +40,8 @@ def _wrong(owner: Intervention, message: str, hint: str | None = None) -> Interv
 def _window(agent: Agent) -> tuple[int, int, int]:
     """Blocks, heads and frames (the current one included) of an agent's attention; zeros without one."""
     shapes = agent.hook_shapes()
-    found = [shape for name, (shape, _) in shapes.items() if name.endswith(_SCORES) and name.startswith("blocks.")]
+    found = [shape for name, (shape, _) in shapes.items()
+             if name.endswith(_SCORES) and name.removeprefix("cond.").startswith("blocks.")]
     return (len(found), found[0][0], found[0][1] - 1) if found else (0, 0, 0)
 
 
@@ -380,7 +381,7 @@ class MemoryKnockout(_Unread):
         for at in [at for at in map(int, anchors) if at > gone[0]]:
             del anchors[str(at)]
         after = memo["kept"] >= start
-        before = moment.agent.load_state(anchors[str(start)])
+        before = moment.agent.keep_goal(moment.agent.load_state(anchors[str(start)]), state)
         rebuilt: AgentState = moment.agent.remember(memo["embeds"][after], before)  # type: ignore[attr-defined]
         return rebuilt
 
@@ -425,19 +426,19 @@ class MemoryFreeze(_MemoryEdit):
 
 @dataclass(frozen=True)
 class MemoryReset(_MemoryEdit):
-    """Forget everything, at each step of the schedule."""
+    """Forget every frame, at each step of the schedule; an agent that was told what to do still knows it."""
 
     def __post_init__(self) -> None:
         _needs_schedule(self)
 
     def change_memory(self, state: AgentState, moment: Moment) -> AgentState:
         """The memory before a first frame."""
-        return moment.agent.initial_state()
+        return moment.agent.keep_goal(moment.agent.initial_state(), state)
 
 
 @dataclass(frozen=True)
 class MemorySwap(_MemoryEdit):
-    """Put the memory of another episode, or of another time, in place of this one.
+    """Put the memory of another episode, or of another time, in place of this one; the goal stays one's own.
 
     Attributes:
         memory: As ``Agent.save_state`` gave it, by name; in a file or on the command line ``{recording: PATH, step:
@@ -473,7 +474,8 @@ class MemorySwap(_MemoryEdit):
 
     def change_memory(self, state: AgentState, moment: Moment) -> AgentState:
         """The other memory."""
-        return moment.agent.load_state({name: value.array for name, value in self.memory.items()})
+        other = moment.agent.load_state({name: value.array for name, value in self.memory.items()})
+        return moment.agent.keep_goal(other, state)
 
 
 class _Frozen(dict[str, ArrayValue]):

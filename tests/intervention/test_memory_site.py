@@ -13,6 +13,7 @@ from tiny import BLOCKS, HEADS, WINDOW, logits, pictures, play, tiny_agent
 
 from harness.agent.load import load_agent
 from harness.agent.scripted import NoopAgent
+from harness.agent.steve.agent import SteveAgent
 from harness.errors import HarnessError, InterventionError
 from harness.intervention import (
     Intervention,
@@ -268,6 +269,42 @@ def test_what_cannot_compose_and_who_has_no_memory() -> None:
                              seed=0, first_step=8)
     with pytest.raises(HarnessError, match="nothing from before step 8 was kept"):
         late.change_memory(tiny_agent().initial_state(), 8, {})
+
+
+# --- under guidance --------------------------------------------------------------------------------------------------
+
+
+def guided(interventions: list[Intervention], steps: list[int]) -> tuple[Any, Any]:
+    """STEVE-1 with a goal that is drawn at the first frame, over frames of the video."""
+    agent = SteveAgent(policy_kwargs=tiny_agent().policy.config.policy_kwargs(), random_seed=3, device="cpu",
+                       pi_head_kwargs=tiny_agent().policy.config.pi_head_kwargs(), prompt="chop a tree", cond_scale=3.0)
+    state, rng, outputs = agent.initial_state(), np.random.default_rng(1), []
+    names = agent.resolve_hooks(["blocks.*.attn.hook_pattern"])
+    with InterventionStack(interventions, agent=agent, seed=7) as stack:
+        for step, frame in enumerate(steps):
+            state = stack.change_memory(state, step, {})
+            with stack.looking(range(step, step + 1)):
+                outputs.append(agent.act({"pov": FRAMES[frame]}, state, rng, hooks=names))
+            state = outputs[-1].state
+    return outputs, state
+
+
+def test_guidance_loses_the_frame_in_both_rows_and_keeps_its_goal() -> None:
+    edit = MemoryKnockout(steps=[2], mode="full", schedule=Schedule(at=5))
+    without = guided([edit], list(range(8)))[1]
+    plain = guided([], [0, 1, 3, 4, 5, 6, 7])[1]
+    assert_same_memory(without, plain)
+    assert without.batch_size == 2 and torch.equal(without.goals[0], plain.goals[0])
+    reset = guided([MemoryReset(schedule=Schedule(at=5))], list(range(8)))[1]
+    assert torch.equal(reset.goals[0], plain.goals[0]) and int(reset["state.0.mask"][0].sum()) == 3
+
+
+def test_a_row_may_be_named() -> None:
+    outputs, _ = guided([MemoryKnockout(ages=[1], row="cond")], list(range(5)))
+    for layer in range(BLOCKS):
+        cut, kept = (np.asarray(outputs[4].activations[f"{row}.blocks.{layer}.attn.hook_pattern"])
+                     for row in ("cond", "uncond"))
+        assert not cut[:, -2].any() and (kept[:, -2] > 0).all()
 
 
 # --- ground truth: an agent whose answer depends on one frame ------------------------------------------------------

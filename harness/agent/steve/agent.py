@@ -237,6 +237,10 @@ class SteveAgent(VPTAgent):
         _, after = self.policy.forward_embedded(self.policy.with_goal(embeds, goal), first, state)
         return SteveState.around(after, own.goals)
 
+    def keep_goal(self, state: VPTState, like: VPTState) -> SteveState:
+        """The first memory, with the second's goals: one that was drawn stays drawn."""
+        return SteveState.around(state, _own(like).goals)
+
     @property
     def named_goals(self) -> tuple[str, ...]:
         """Names of the goals of its own that a prompt may be; empty where prompts are plain English."""
