@@ -125,7 +125,7 @@ class Attention(nn.Module):
                                alpha=self.heads / d)
         z = torch.bmm(torch.softmax(logits, 2), self.split(v))
         z = z.reshape(b, self.heads, t, -1).permute(0, 2, 1, 3).reshape(b, t, d)
-        kept = torch.cat([mask & ~first[:, :1], torch.ones(b, t, dtype=torch.bool)], 1)
+        kept = torch.cat([mask & ~first[:, :1], torch.ones(b, t, dtype=torch.bool, device=y.device)], 1)
         return self.proj_layer(z), kept[:, -self.window:], k[:, -self.window:], v[:, -self.window:]
 
 
