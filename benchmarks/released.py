@@ -9,7 +9,7 @@ interval between the 2.5 and 97.5 percentiles of 2,000 bootstrap resamples of th
 plain port and the project's policy are checked to say the same.
 
 * ``steps``: one frame at a time, B = 1: the plain port untraced; ours untraced; ours with every hook of the transformer
-  kept as an array, which is what a full trace costs.
+  kept as an array, first without and then with ``attn.hook_result``, which reads the output projection twice.
 * ``chunks``: 128 frames at once, image network and transformer apart, per frame, against the plain port's chunk and
   against our own stepping.
 * ``modes``: bfloat16 weights and activations, automatic bfloat16, and with ``--compile`` the policy through
@@ -43,7 +43,10 @@ from harness.agent.vpt.config import VPTConfig
 from harness.errors import AgentError
 
 CHUNK = 128
-TRACE = ["blocks.*"]
+WHOLE = ["blocks.*"]
+TRACE = ["blocks.*.hook_*", "blocks.*.ln?.*", "blocks.*.mlp.*", "blocks.*.attn.hook_[!r]*",
+         "blocks.*.attn.hook_rel_bias"]
+"""All but ``attn.hook_result``: what ``run_with_cache`` keeps unless it is told names."""
 Way = Callable[[], Any]
 
 
@@ -157,7 +160,8 @@ def show(name: str, times: list[float], note: str = "") -> None:
 
 def steps(ours: VPTPolicy, rounds: int) -> None:
     ways: dict[str, Way] = {"plain port, untraced": Stepper(plain(ours)), "ours, untraced": Stepper(ours),
-                            "ours, transformer traced": Stepper(ours, hooks=TRACE)}
+                            "ours, transformer traced": Stepper(ours, hooks=TRACE),
+                            "ours, heads' shares as well": Stepper(ours, hooks=WHOLE)}
     found = measure(ways, 3 * rounds)
     base = found["plain port, untraced"]
     for name, times in found.items():
@@ -322,12 +326,12 @@ def resident():
 before = resident()
 sys.path.insert(0, sys.argv[3])
 torch.set_num_threads(int(sys.argv[2]))
-from released import Stepper, TRACE
+from released import Stepper, WHOLE
 from harness.agent.vpt import VPTPolicy
 policy = VPTPolicy.random(sys.argv[1], 0)
 weights = sum(w.numel() * w.element_size() for w in policy.state_dict().values())
 with torch.inference_mode():
-    stepper = Stepper(policy, hooks=TRACE)
+    stepper = Stepper(policy, hooks=WHOLE)
     for _ in range(12):
         stepper()
 print(f"{(resident() - before) / weights:.2f} {weights / 1e6:.0f}")

@@ -124,7 +124,9 @@ class HookStack:
         Raises:
             HookError: when a glob matches nothing.
         """
-        return HookScope(self, [(name, fn) for glob, fn in pairs for name in self.resolve([glob])])
+        # Plain names, a hundred of them in every step that is traced, are not looked for among the patterns.
+        return HookScope(self, [(name, fn) for glob, fn in pairs
+                                for name in ([glob] if glob in self.points else self.resolve([glob]))])
 
     def cached(self, call: Callable[[], Result], names_filter: str | Sequence[str] | None = None,
                ) -> tuple[Result, ActivationCache]:
