@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.analysis.attention import AttentionMaps, attention_maps
+    from harness.analysis.comparison import Comparison, compare
+    from harness.analysis.effects import Effect, effect
+    from harness.analysis.means import difference_of_means, mean_activation
     from harness.analysis.result import Result
 
-_DOOR = {"AttentionMaps": "attention", "Result": "result", "attention_maps": "attention"}
+_DOOR = {"AttentionMaps": "attention", "Comparison": "comparison", "Effect": "effects", "Result": "result",
+         "attention_maps": "attention", "compare": "comparison", "difference_of_means": "means", "effect": "effects",
+         "mean_activation": "means"}
 
-__all__ = ["AttentionMaps", "Result", "attention_maps"]
+__all__ = ["AttentionMaps", "Comparison", "Effect", "Result", "attention_maps", "compare", "difference_of_means",
+           "effect", "mean_activation"]
 
 
 def __getattr__(name: str) -> Any:

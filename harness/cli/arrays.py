@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.means import mean_activation
 from harness.errors import HarnessError, InterventionError, nearest_names, unknown_name
 from harness.intervention.arrays import ArrayValue
 from harness.intervention.schedule import SCHEDULE_KEYS
@@ -30,7 +31,6 @@ __all__ = ["with_arrays"]
 _ONE, _DIFFERENCE = ("recording", "hook", "step", "steps", "mean"), ("difference_of_means", "hook")
 _PICTURES = ("pov", "agent_pov")
 _WORDS = {"recording", "difference_of_means"}
-_CHUNK = 256
 
 
 def with_arrays(spec: Mapping[str, Any], folder: Path | None, *, anywhere: bool = False) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class _Reader:
             return np.asarray(series[first], np.float32)
         first, last = (0, len(series) - 1) if steps is None else self.span(steps, len(series), path)
         if mean:
-            return _mean(series, first, last)
+            return mean_activation(open_recording(path), str(self.hook), (first, last))
         return np.asarray(series[first:last + 1], np.float32)
 
     def picture(self, path: Path, step: Any) -> npt.NDArray[np.uint8]:
@@ -159,10 +159,3 @@ def _known(value: Mapping[str, Any], keys: tuple[str, ...]) -> None:
     if keys[0] not in value:
         raise InterventionError(f"expected the key {keys[0]}, got {sorted(map(str, value))}")
 
-
-def _mean(series: ActivationSeries, first: int, last: int) -> npt.NDArray[np.float32]:
-    """Over steps ``first`` to ``last``, added up in float64."""
-    total = np.zeros(series.shape[1:], np.float64)
-    for start in range(first, last + 1, _CHUNK):
-        total += np.asarray(series[start:min(start + _CHUNK, last + 1)], np.float64).sum(0)
-    return (total / (last - first + 1)).astype(np.float32)

@@ -54,11 +54,12 @@ class Ticker:
                 self._bar.remove_task(task)
             self._task = self._bar.add_task(label, total=total, rate="")
 
-    def to(self, done: int) -> None:
-        """``done`` steps are done."""
+    def to(self, done: int, total: int | None = None) -> None:
+        """``done`` steps are done, of ``total`` where that has become known."""
         self._done, now = done, time.perf_counter()
+        self._total = self._total if total is None else total
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, rate=f"{self._rate(now):.0f}/s")
+            self._bar.update(self._task, completed=done, total=self._total, rate=f"{self._rate(now):.0f}/s")
         elif not self._quiet and now - self._said > _SECONDS_BETWEEN_LINES:
             self._said = now
             click.echo(f"{self._label}: {done} of {self._total or '?'} steps, {self._rate(now):.0f}/s"

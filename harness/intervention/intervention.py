@@ -163,6 +163,15 @@ class Intervention(ABC):
         """Whether its edits inside the policy are asked also in steps that the schedule leaves out."""
         return False
 
+    def control(self, seed: int, agent: Agent) -> Intervention | None:
+        """The same where nothing is expected of it (a random direction, other heads, other frames); None without one.
+
+        Args:
+            seed: Which of many.
+            agent: For the number of heads, units and frames.
+        """
+        return None
+
     def cost(self, history: History, first_step: int) -> str | None:
         """In words, what a fork at ``first_step`` must compute that the recording does not hold; None if nothing."""
         return None

@@ -28,7 +28,7 @@ from harness.world.action import BUTTONS, Action
 from harness.world.observation import Observation
 from harness.world.world import World
 
-__all__ = ["Applied", "InterventionStack", "digest_of"]
+__all__ = ["Applied", "InterventionStack", "digest_of", "passes"]
 
 
 def digest_of(value: Any) -> str:
@@ -213,13 +213,7 @@ class InterventionStack:
 
     def passes(self, steps: range, most: int) -> Iterator[range]:
         """Cut steps into forward passes of at most so many; ``change_memory`` is due before each of them."""
-        start = steps.start
-        while start < steps.stop:
-            end = start + 1
-            while end < min(steps.stop, start + most) and not any(each.apart(end) for each in self.interventions):
-                end += 1
-            yield range(start, end)
-            start = end
+        return passes(self.interventions, steps, most)
 
     @contextlib.contextmanager
     def looking(self, steps: range) -> Iterator[None]:
@@ -339,6 +333,17 @@ class InterventionStack:
     def _frozen(self) -> Any:
         assert self._world is not None
         return self._world.snapshot() if self._world.capabilities.snapshots else self._world.render()
+
+
+def passes(interventions: Sequence[Intervention], steps: range, most: int) -> Iterator[range]:
+    """Cut steps into forward passes of at most ``most``, so that a pass begins wherever a memory may be changed."""
+    start = steps.start
+    while start < steps.stop:
+        end = start + 1
+        while end < min(steps.stop, start + most) and not any(each.apart(end) for each in interventions):
+            end += 1
+        yield range(start, end)
+        start = end
 
 
 def _only(new: Any, old: Any, point: Any, active: Sequence[bool]) -> Any:

@@ -1,0 +1,308 @@
+"""What an intervention does to an agent's choices, over the pictures of a recording, beside what its controls do.
+
+Open loop: the agent sees the recorded pictures and remembers, once as it is and once treated. The actions of the
+recording are what happens in both, so that every step compares like with like; what follows from other actions is for
+forks and runs (``compare``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.agent.action_mapping import button_table
+from harness.agent.agent import Agent, AgentOutput, AgentState
+from harness.agent.ahead import chunk_length
+from harness.analysis.result import Result, result_provenance
+from harness.errors import AgentError, InterventionError, RecordingError, unknown_name
+from harness.intervention.intervention import Intervention
+from harness.intervention.stack import InterventionStack, passes
+from harness.recording.recording import Recording
+from harness.recording.schema import plain
+from harness.replay.replay import recorded_action, recorded_world
+from harness.rollout import spawn_streams
+from harness.statistics import Interval, block_bootstrap, rank_p
+from harness.world.action import BUTTONS, check_action
+
+__all__ = ["BLOCK", "Change", "Effect", "effect", "log_odds"]
+
+Float = npt.NDArray[np.float64]
+BLOCK = 20
+"""Steps of a block when one recording is resampled: a second of the game, longer than a key is held for nothing."""
+_KEYS = tuple(key for key in BUTTONS if key != "ESC")
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one quantity differs, treated less untreated.
+
+    Attributes:
+        mean: Over all steps in which the intervention could act, of all recordings.
+        interval: 95 %, from resampled recordings, or from blocks of 20 steps where there is one recording only.
+        largest: The largest absolute value in a step.
+        controls: The means under the controls, one each.
+        p: Share of controls, this one counted in, whose mean is at least as far from 0; None without controls.
+    """
+
+    mean: float
+    interval: Interval
+    largest: float
+    controls: tuple[float, ...]
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Effect(Result):
+    """What an intervention did.
+
+    Attributes:
+        steps: Absolute steps, per recording int64 [t].
+        series: Quantity to its difference treated less untreated, per recording float64 [t]: ``attack`` and other keys
+            are log-odds (nats), ``kl`` the divergence D(untreated || treated) of the action (nats), ``value`` the
+            value estimate.
+        changes: Quantity to its summary.
+        applied: Share of the steps in which something was applied.
+        uncontrolled: Which interventions have no control, in words; those stayed as they are in the controls.
+    """
+
+    steps: tuple[npt.NDArray[np.int64], ...]
+    series: Mapping[str, tuple[Float, ...]]
+    changes: Mapping[str, Change]
+    applied: float
+    uncontrolled: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values, without the series."""
+        return {"provenance": plain(self.provenance), "n_recordings": len(self.steps),
+                "n_steps": sum(map(len, self.steps)), "applied": self.applied, "uncontrolled": list(self.uncontrolled),
+                "changes": {name: {"mean": c.mean, "interval": list(c.interval), "largest": c.largest,
+                                   "controls": list(c.controls), "p": c.p} for name, c in self.changes.items()}}
+
+
+@functools.cache
+def _with_key(key: str) -> npt.NDArray[np.bool_]:
+    return np.asarray(button_table()[:, BUTTONS.index(key)] > 0)
+
+
+def log_odds(log_probs: npt.NDArray[Any], key: str) -> Float:
+    """Log-odds that a key is down: log-sum-exp over the joint button classes with it, less that over those without.
+
+    Args:
+        log_probs: Log-probabilities of the joint classes, float [..., 8641], normalised or not.
+        key: A button of the action.
+
+    Returns:
+        float64 [...], in nats.
+    """
+    down, x = _with_key(key), np.asarray(log_probs, np.float64)
+    return np.asarray(np.logaddexp.reduce(x[..., down], -1) - np.logaddexp.reduce(x[..., ~down], -1))
+
+
+def effect(recordings: Recording | Sequence[Recording], agent: Agent, interventions: Sequence[Intervention], *,
+           keys: Sequence[str] = ("attack",), controls: int = 20, between: tuple[int, int] | None = None,
+           progress: Callable[[int, int], None] | None = None) -> Effect:
+    """Run an agent over recorded pictures with and without interventions, and with their controls.
+
+    Interventions on the world, and on objects in the picture, need the world: it is made again from the recording,
+    and plays the recorded actions. Interventions on actions do nothing to a choice and are refused.
+
+    Args:
+        recordings: Untreated ones.
+        agent: One that tells log-probabilities; with ``look_ahead`` it sees several pictures at once.
+        interventions: A stack, in order.
+        keys: Buttons whose log-odds to follow.
+        controls: How many random controls (``Intervention.control``); the same number of runs over the pictures.
+        between: Count only steps in this range, both ends included; all are seen and remembered.
+        progress: Called with (steps done, steps in all) as the runs go on.
+
+    Raises:
+        InterventionError: for no intervention, one on actions, or one that does not fit.
+        RecordingError: for a recording without steps, or one that was made under interventions.
+        AgentError: for an agent that tells no log-probabilities.
+    """
+    given = [recordings] if isinstance(recordings, Recording) else list(recordings)
+    _refuse(given, interventions, keys)
+    drawn: list[list[Intervention]] = []
+    uncontrolled: dict[str, None] = {}
+    for seed in range(controls):
+        one = [each.control(seed, agent) for each in interventions]
+        for each, control in zip(interventions, one, strict=True):
+            if control is None:
+                uncontrolled[each.name or type(each).__name__] = None
+        if any(control is not None for control in one):
+            drawn.append([each if c is None else c for each, c in zip(interventions, one, strict=True)])
+    applied = counted = 0
+    tick = _ticks(progress, sum(map(len, given)) * (2 + len(drawn)))
+    steps: list[npt.NDArray[np.int64]] = []
+    treated: dict[str, list[Float]] = {}
+    under: list[dict[str, list[Float]]] = [{} for _ in drawn]
+    for recording in given:
+        base, _ = _run(recording, agent, (), interventions, tick)
+        numbers = np.arange(recording.first_step, recording.first_step + len(recording))
+        first, last = between or (int(numbers[0]), int(numbers[-1]))
+        inside = (numbers >= first) & (numbers <= last)
+        if not inside.any():
+            raise RecordingError(f"no step lies between {first} and {last}: it has {numbers[0]} to {numbers[-1]}",
+                                 where=str(recording.path))
+        steps.append(numbers[inside])
+        for number, stack in enumerate([list(interventions), *drawn]):
+            outputs, touched = _run(recording, agent, stack, interventions, tick)
+            for name, values in _differences(base, outputs, keys).items():
+                (treated if number == 0 else under[number - 1]).setdefault(name, []).append(values[inside])
+            if number == 0:
+                applied += len(touched & set(numbers[inside].tolist()))
+                counted += int(inside.sum())
+    changes = {}
+    for name, series in treated.items():
+        means = tuple(float(np.concatenate(one[name]).mean()) for one in under)
+        whole = np.concatenate(series)
+        changes[name] = Change(float(whole.mean()), block_bootstrap(series, BLOCK), float(np.abs(whole).max()), means,
+                               rank_p(float(whole.mean()), means) if means else None)
+    said = {"interventions": [plain(each.describe()) for each in interventions], "keys": list(keys),
+            "controls": len(drawn), "between": None if between is None else list(between)}
+    provenance = {**result_provenance("effect", given[0], **said), "recordings": [r.path.name for r in given],
+                  "agent": agent.name}
+    return Effect(provenance, tuple(steps), {k: tuple(v) for k, v in treated.items()}, changes, applied / counted,
+                  tuple(uncontrolled))
+
+
+def _refuse(recordings: Sequence[Recording], interventions: Sequence[Intervention], keys: Sequence[str]) -> None:
+    if not recordings or not interventions:
+        raise InterventionError(f"expected recordings and interventions, got {len(recordings)} and "
+                                f"{len(interventions)}", hint="name one with --intervene")
+    for key in keys:
+        if key not in _KEYS:
+            raise unknown_name("key", key, _KEYS)
+    for each in interventions:
+        if each.site == "action":
+            raise InterventionError(f"{each.name or type(each).__name__} changes what is played, not what is chosen: "
+                                    "over a recording it does nothing",
+                                    hint="use it in `harness fork`, and compare what comes of it")
+    for recording in recordings:
+        where = str(recording.path)
+        if not len(recording):
+            raise RecordingError(f"the recording has no steps: {recording.summary}", where=where)
+        if recording.header["interventions"]:
+            raise RecordingError("the recording was made under interventions, so nothing in it is untreated",
+                                 where=where, hint="take one that was made without --intervene")
+        if recording.first_step:
+            raise RecordingError("the recording is a fork, and the memory it began with is not built here", where=where,
+                                 hint="take the recording that it was made from")
+
+
+def _ticks(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def tick(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress:
+            progress(done, total)
+    return tick
+
+
+def _run(recording: Recording, agent: Agent, stack: Sequence[Intervention], like: Sequence[Intervention],
+         tick: Callable[[int], None]) -> tuple[list[AgentOutput], set[int]]:
+    """The outputs over a recording under a stack, and the steps in which something was applied.
+
+    The pictures go through the network in passes, and come from a world, as the stack ``like`` needs it: the untreated
+    run is then rounded as the treated one is.
+    """
+    waits = any(each.schedule.waits for each in like)
+    most = 1 if waits or not hasattr(agent, "look_ahead") else chunk_length(agent, ())
+    state, outputs, touched = agent.initial_state(), list[AgentOutput](), set[int]()
+    with contextlib.ExitStack() as scope:
+        shown = scope.enter_context(_Shown(recording, waits or any(e.site == "world" or e.needs_world for e in like)))
+        edits = scope.enter_context(InterventionStack(
+            stack, agent=agent, seed=recording.seed, world=shown.world, n_steps=len(recording)))
+        edits.begin(shown.info if shown.world else None)
+        for steps in passes(like, range(len(recording)), most):
+            before, frames = shown.info, [shown.next(step, edits) for step in steps]
+            state = edits.change_memory(state, steps.start, before)
+            with edits.looking(steps):
+                found, state = _look(agent, frames, state)
+            outputs += found
+            touched |= {each.step for each in edits.take_log()}
+            tick(len(steps))
+    return outputs, touched
+
+
+class _Shown:
+    """The pictures of a recording as a stack leaves them, and the world that they come from where it is needed."""
+
+    def __init__(self, recording: Recording, with_world: bool) -> None:
+        self.recording, self.info = recording, dict[str, Any]()
+        self.world = recorded_world(recording) if with_world else None
+        can = None if self.world is None else self.world.capabilities
+        if can is not None and not can.deterministic:
+            raise RecordingError(f"the {can.backend} backend promises no equal frames, so the world cannot be made "
+                                 "again", where=str(recording.path),
+                                 hint="use interventions that need no world")
+
+    def __enter__(self) -> _Shown:
+        if self.world is not None:
+            observation, self.info = self.world.reset(seed=spawn_streams(self.recording.seed)[0])
+            self._pov = observation["pov"]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.world is not None:
+            self.world.close()
+
+    def next(self, step: int, edits: InterventionStack) -> npt.NDArray[np.uint8]:
+        """The picture of a step; then the world plays the recorded action."""
+        observation = {"pov": self.recording.pov[step] if self.world is None else self._pov}
+        observation = dict(edits.change_world(observation, step, self.info))
+        pov: npt.NDArray[np.uint8] = edits.change_input(observation, step, self.info)["pov"]
+        row = self.recording.steps[step]
+        if self.world is None:
+            self.info = row
+        else:
+            action = check_action(recorded_action(row, "executed", self.recording))
+            after, _, _, _, self.info = self.world.step(action)
+            self._pov = after["pov"]
+            edits.played(step, self.info, action)
+        return pov
+
+
+def _look(agent: Agent, frames: Sequence[npt.NDArray[np.uint8]], state: AgentState
+          ) -> tuple[list[AgentOutput], AgentState]:
+    """One pass over some pictures; nothing is drawn."""
+    if hasattr(agent, "look_ahead"):
+        chosen, state = agent.look_ahead(np.stack(frames), state)
+        found = [choose(None) for choose in chosen]
+    else:
+        found = [agent.act({"pov": frames[0]}, state, np.random.default_rng(0))]
+        state = found[0].state
+    if any("buttons" not in each.log_probs for each in found):
+        raise AgentError(f"{agent.name} tells no log-probabilities, so nothing can be said of its choices",
+                         hint="use an agent with a network, such as vpt-nano")
+    return found, state
+
+
+def _differences(base: Sequence[AgentOutput], treated: Sequence[AgentOutput], keys: Sequence[str]) -> dict[str, Float]:
+    """Per quantity float64 [t]."""
+    found: dict[str, Float] = {}
+    one, two = (np.stack([o.log_probs["buttons"] for o in outputs]) for outputs in (base, treated))
+    for key in keys:
+        found[key] = log_odds(two, key) - log_odds(one, key)
+    # Buttons and camera are drawn independently, so the divergences of the two heads add up.
+    found["kl"] = _kl(one, two) + _kl(*(np.stack([o.log_probs["camera"] for o in outputs])
+                                        for outputs in (base, treated)))
+    if all(o.value is not None for o in (*base, *treated)):
+        before, after = (np.array([o.value for o in outputs], np.float64) for outputs in (base, treated))
+        found["value"] = after - before
+    return found
+
+
+def _kl(p: npt.NDArray[Any], q: npt.NDArray[Any]) -> Float:
+    """D(p || q) of log-probabilities [t, n], in nats."""
+    wide = (np.asarray(x, np.float64) for x in (p, q))
+    a, b = (x - np.logaddexp.reduce(x, -1, keepdims=True) for x in wide)
+    return np.asarray(np.maximum((np.exp(a) * (a - b)).sum(-1), 0.0))
