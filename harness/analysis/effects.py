@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.agent.action_mapping import button_table
+from harness.agent.action_mapping import BUTTON_NAMES, button_table
 from harness.agent.agent import Agent, AgentOutput, AgentState
 from harness.agent.ahead import chunk_length
 from harness.analysis.result import Result, result_provenance
@@ -28,14 +28,13 @@ from harness.recording.schema import plain
 from harness.replay.replay import recorded_action, recorded_world
 from harness.rollout import spawn_streams
 from harness.statistics import Interval, block_bootstrap, rank_p
-from harness.world.action import BUTTONS, check_action
+from harness.world.action import check_action
 
 __all__ = ["BLOCK", "Change", "Effect", "effect", "log_odds"]
 
 Float = npt.NDArray[np.float64]
 BLOCK = 20
 """Steps of a block when one recording is resampled: a second of the game, longer than a key is held for nothing."""
-_KEYS = tuple(key for key in BUTTONS if key != "ESC")
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Effect(Result):
 
 @functools.cache
 def _with_key(key: str) -> npt.NDArray[np.bool_]:
-    return np.asarray(button_table()[:, BUTTONS.index(key)] > 0)
+    return np.asarray(button_table()[:, BUTTON_NAMES.index(key)] > 0)
 
 
 def log_odds(log_probs: npt.NDArray[Any], key: str) -> Float:
@@ -95,7 +94,7 @@ def log_odds(log_probs: npt.NDArray[Any], key: str) -> Float:
 
     Args:
         log_probs: Log-probabilities of the joint classes, float [..., 8641], normalised or not.
-        key: A button of the action.
+        key: One of the policy's 20 buttons.
 
     Returns:
         float64 [...], in nats.
@@ -177,8 +176,8 @@ def _refuse(recordings: Sequence[Recording], interventions: Sequence[Interventio
         raise InterventionError(f"expected recordings and interventions, got {len(recordings)} and "
                                 f"{len(interventions)}", hint="name one with --intervene")
     for key in keys:
-        if key not in _KEYS:
-            raise unknown_name("key", key, _KEYS)
+        if key not in BUTTON_NAMES:
+            raise unknown_name("key", key, BUTTON_NAMES)
     for each in interventions:
         if each.site == "action":
             raise InterventionError(f"{each.name or type(each).__name__} changes what is played, not what is chosen: "

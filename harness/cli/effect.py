@@ -65,12 +65,13 @@ def _between(text: str | None) -> tuple[int, int] | None:
 
 def _print(found: Effect) -> None:
     console = Console(highlight=False)
-    said = found.provenance
+    said = found.provenance["arguments"]
     n, steps = len(found.steps), sum(map(len, found.steps))
     named = ", ".join(each.get("name") or each["kind"] for each in said["interventions"])
     console.print(f"{named} over {n} recording{'s' if n > 1 else ''}, {steps} steps; applied in {found.applied:.0%} of "
                   "them", markup=False, soft_wrap=True)
     table = Table("treated less untreated", "mean a step", "95 %", "largest", "controls: mean, range", "p")
+    table.columns[0].no_wrap = True
     for name, each in found.changes.items():
         what = {"kl": "divergence (nats)", "value": "value"}.get(name, f"log-odds of {name}")
         null = "none" if each.p is None else (f"{sum(each.controls) / len(each.controls):+.3f}, "
