@@ -82,14 +82,14 @@ def _print(found: Comparison) -> None:
 
 
 def _outcomes(found: Comparison) -> Table:
-    table = Table("outcome", "control", "treated", "control alone", "treated alone", "p", "p (Holm)",
-                  "count, treated less control")
+    table = Table("outcome", "control", "treated", "alone", "p (Holm)", "count, treated less control")
+    table.columns[0].no_wrap = True
     n = len(found.pairs)
     for name, each in found.outcomes.items():
-        shares = [f"{count} of {n} [{interval.low:.0%}, {interval.high:.0%}]"
+        shares = [f"{count}/{n} [{interval.low:.0%}, {interval.high:.0%}]"
                   for count, interval in (each.control, each.treated)]
         low, high = each.count_interval
         spread = f" [{low:+.1f}, {high:+.1f}]" if n > 1 else ""
-        table.add_row(escape(name), *shares, str(each.only_control), str(each.only_treated), f"{each.p:.2g}",
-                      f"{each.p_holm:.2g}", f"{each.count:+.1f}{spread}")
+        table.add_row(escape(name), *shares, f"{each.only_control} : {each.only_treated}", f"{each.p_holm:.2g}",
+                      f"{each.count:+.1f}{spread}")
     return table
