@@ -7,30 +7,23 @@ forks and runs (``compare``).
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.agent.action_mapping import BUTTON_NAMES, button_table
-from harness.agent.agent import Agent, AgentOutput, AgentState
-from harness.agent.ahead import chunk_length
+from harness.agent.agent import Agent, AgentOutput
+from harness.analysis.open_loop import Progress, check_key, kl_divergence, log_odds, look_over, ticks
 from harness.analysis.result import Result, result_provenance
-from harness.errors import AgentError, InterventionError, RecordingError, unknown_name
+from harness.errors import InterventionError, RecordingError
 from harness.intervention.intervention import Intervention
-from harness.intervention.stack import InterventionStack, passes
 from harness.recording.recording import Recording
 from harness.recording.schema import plain
-from harness.replay.replay import recorded_action, recorded_world
-from harness.rollout import spawn_streams
 from harness.statistics import Interval, block_bootstrap, rank_p
-from harness.world.action import check_action
 
-__all__ = ["BLOCK", "Change", "Effect", "effect", "log_odds"]
+__all__ = ["BLOCK", "Change", "Effect", "effect"]
 
 Float = npt.NDArray[np.float64]
 BLOCK = 20
@@ -84,28 +77,9 @@ class Effect(Result):
                                    "controls": list(c.controls), "p": c.p} for name, c in self.changes.items()}}
 
 
-@functools.cache
-def _with_key(key: str) -> npt.NDArray[np.bool_]:
-    return np.asarray(button_table()[:, BUTTON_NAMES.index(key)] > 0)
-
-
-def log_odds(log_probs: npt.NDArray[Any], key: str) -> Float:
-    """Log-odds that a key is down: log-sum-exp over the joint button classes with it, less that over those without.
-
-    Args:
-        log_probs: Log-probabilities of the joint classes, float [..., 8641], normalised or not.
-        key: One of the policy's 20 buttons.
-
-    Returns:
-        float64 [...], in nats.
-    """
-    down, x = _with_key(key), np.asarray(log_probs, np.float64)
-    return np.asarray(np.logaddexp.reduce(x[..., down], -1) - np.logaddexp.reduce(x[..., ~down], -1))
-
-
 def effect(recordings: Recording | Sequence[Recording], agent: Agent, interventions: Sequence[Intervention], *,
            keys: Sequence[str] = ("attack",), controls: int = 20, between: tuple[int, int] | None = None,
-           progress: Callable[[int, int], None] | None = None) -> Effect:
+           progress: Progress | None = None) -> Effect:
     """Run an agent over recorded pictures with and without interventions, and with their controls.
 
     Interventions on the world, and on objects in the picture, need the world: it is made again from the recording,
@@ -137,12 +111,12 @@ def effect(recordings: Recording | Sequence[Recording], agent: Agent, interventi
         if any(control is not None for control in one):
             drawn.append([each if c is None else c for each, c in zip(interventions, one, strict=True)])
     applied = counted = 0
-    tick = _ticks(progress, sum(map(len, given)) * (2 + len(drawn)))
+    tick = ticks(progress, sum(map(len, given)) * (2 + len(drawn)))
     steps: list[npt.NDArray[np.int64]] = []
     treated: dict[str, list[Float]] = {}
     under: list[dict[str, list[Float]]] = [{} for _ in drawn]
     for recording in given:
-        base, _ = _run(recording, agent, (), interventions, tick)
+        base, _ = look_over(recording, agent, (), interventions, tick)
         numbers = np.arange(recording.first_step, recording.first_step + len(recording))
         first, last = between or (int(numbers[0]), int(numbers[-1]))
         inside = (numbers >= first) & (numbers <= last)
@@ -151,7 +125,7 @@ def effect(recordings: Recording | Sequence[Recording], agent: Agent, interventi
                                  where=str(recording.path))
         steps.append(numbers[inside])
         for number, stack in enumerate([list(interventions), *drawn]):
-            outputs, touched = _run(recording, agent, stack, interventions, tick)
+            outputs, touched = look_over(recording, agent, stack, interventions, tick)
             for name, values in _differences(base, outputs, keys).items():
                 (treated if number == 0 else under[number - 1]).setdefault(name, []).append(values[inside])
             if number == 0:
@@ -176,8 +150,7 @@ def _refuse(recordings: Sequence[Recording], interventions: Sequence[Interventio
         raise InterventionError(f"expected recordings and interventions, got {len(recordings)} and "
                                 f"{len(interventions)}", hint="name one with --intervene")
     for key in keys:
-        if key not in BUTTON_NAMES:
-            raise unknown_name("key", key, BUTTON_NAMES)
+        check_key(key)
     for each in interventions:
         if each.site == "action":
             raise InterventionError(f"{each.name or type(each).__name__} changes what is played, not what is chosen: "
@@ -195,96 +168,6 @@ def _refuse(recordings: Sequence[Recording], interventions: Sequence[Interventio
                                  hint="take the recording that it was made from")
 
 
-def _ticks(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
-    done = 0
-
-    def tick(n: int) -> None:
-        nonlocal done
-        done += n
-        if progress:
-            progress(done, total)
-    return tick
-
-
-def _run(recording: Recording, agent: Agent, stack: Sequence[Intervention], like: Sequence[Intervention],
-         tick: Callable[[int], None]) -> tuple[list[AgentOutput], set[int]]:
-    """The outputs over a recording under a stack, and the steps in which something was applied.
-
-    The pictures go through the network in passes, and come from a world, as the stack ``like`` needs it: the untreated
-    run is then rounded as the treated one is.
-    """
-    waits = any(each.schedule.waits for each in like)
-    most = 1 if waits or not hasattr(agent, "look_ahead") else chunk_length(agent, ())
-    state, outputs, touched = agent.initial_state(), list[AgentOutput](), set[int]()
-    with contextlib.ExitStack() as scope:
-        shown = scope.enter_context(_Shown(recording, waits or any(e.site == "world" or e.needs_world for e in like)))
-        edits = scope.enter_context(InterventionStack(
-            stack, agent=agent, seed=recording.seed, world=shown.world, n_steps=len(recording)))
-        edits.begin(shown.info if shown.world else None)
-        for steps in passes(like, range(len(recording)), most):
-            before, frames = shown.info, [shown.next(step, edits) for step in steps]
-            state = edits.change_memory(state, steps.start, before)
-            with edits.looking(steps):
-                found, state = _look(agent, frames, state)
-            outputs += found
-            touched |= {each.step for each in edits.take_log()}
-            tick(len(steps))
-    return outputs, touched
-
-
-class _Shown:
-    """The pictures of a recording as a stack leaves them, and the world that they come from where it is needed."""
-
-    def __init__(self, recording: Recording, with_world: bool) -> None:
-        self.recording, self.info = recording, dict[str, Any]()
-        self.world = recorded_world(recording) if with_world else None
-        can = None if self.world is None else self.world.capabilities
-        if can is not None and not can.deterministic:
-            raise RecordingError(f"the {can.backend} backend promises no equal frames, so the world cannot be made "
-                                 "again", where=str(recording.path),
-                                 hint="use interventions that need no world")
-
-    def __enter__(self) -> _Shown:
-        if self.world is not None:
-            observation, self.info = self.world.reset(seed=spawn_streams(self.recording.seed)[0])
-            self._pov = observation["pov"]
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.world is not None:
-            self.world.close()
-
-    def next(self, step: int, edits: InterventionStack) -> npt.NDArray[np.uint8]:
-        """The picture of a step; then the world plays the recorded action."""
-        observation = {"pov": self.recording.pov[step] if self.world is None else self._pov}
-        observation = dict(edits.change_world(observation, step, self.info))
-        pov: npt.NDArray[np.uint8] = edits.change_input(observation, step, self.info)["pov"]
-        row = self.recording.steps[step]
-        if self.world is None:
-            self.info = row
-        else:
-            action = check_action(recorded_action(row, "executed", self.recording))
-            after, _, _, _, self.info = self.world.step(action)
-            self._pov = after["pov"]
-            edits.played(step, self.info, action)
-        return pov
-
-
-def _look(agent: Agent, frames: Sequence[npt.NDArray[np.uint8]], state: AgentState
-          ) -> tuple[list[AgentOutput], AgentState]:
-    """One pass over some pictures; nothing is drawn."""
-    if hasattr(agent, "look_ahead"):
-        chosen, state = agent.look_ahead(np.stack(frames), state)
-        found = [choose(None) for choose in chosen]
-    else:
-        found = [agent.act({"pov": frames[0]}, state, np.random.default_rng(0))]
-        state = found[0].state
-    if any("buttons" not in each.log_probs for each in found):
-        raise AgentError(f"{agent.name} tells no log-probabilities, so nothing can be said of its choices",
-                         hint="use an agent with a network, such as vpt-nano")
-    return found, state
-
-
 def _differences(base: Sequence[AgentOutput], treated: Sequence[AgentOutput], keys: Sequence[str]) -> dict[str, Float]:
     """Per quantity float64 [t]."""
     found: dict[str, Float] = {}
@@ -292,16 +175,9 @@ def _differences(base: Sequence[AgentOutput], treated: Sequence[AgentOutput], ke
     for key in keys:
         found[key] = log_odds(two, key) - log_odds(one, key)
     # Buttons and camera are drawn independently, so the divergences of the two heads add up.
-    found["kl"] = _kl(one, two) + _kl(*(np.stack([o.log_probs["camera"] for o in outputs])
+    found["kl"] = kl_divergence(one, two) + kl_divergence(*(np.stack([o.log_probs["camera"] for o in outputs])
                                         for outputs in (base, treated)))
     if all(o.value is not None for o in (*base, *treated)):
         before, after = (np.array([o.value for o in outputs], np.float64) for outputs in (base, treated))
         found["value"] = after - before
     return found
-
-
-def _kl(p: npt.NDArray[Any], q: npt.NDArray[Any]) -> Float:
-    """D(p || q) of log-probabilities [t, n], in nats."""
-    wide = (np.asarray(x, np.float64) for x in (p, q))
-    a, b = (x - np.logaddexp.reduce(x, -1, keepdims=True) for x in wide)
-    return np.asarray(np.maximum((np.exp(a) * (a - b)).sum(-1), 0.0))

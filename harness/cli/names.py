@@ -15,7 +15,7 @@ from harness.batch.load import suite_names
 from harness.registry import names
 from harness.scenario.load import scenario_names
 
-__all__ = ["AGENT", "BACKEND", "PUBLISHED", "SCENARIO", "SUITE", "bytes_in_words", "echo_json"]
+__all__ = ["AGENT", "ANALYSIS", "BACKEND", "PUBLISHED", "SCENARIO", "SUITE", "bytes_in_words", "echo_json"]
 
 
 class _Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
@@ -31,6 +31,7 @@ class _Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer clic
 SCENARIO = _Name("scenario", scenario_names, files=True)
 AGENT = _Name("agent", known_names, files=True)
 PUBLISHED = _Name("agent", published_names, files=False)
+ANALYSIS = _Name("analysis", lambda: names("harness.analyses"), files=False)
 SUITE = _Name("suite", suite_names, files=True)
 BACKEND = _Name("backend", lambda: [n for n in names("harness.worlds") if n != "video"], files=False)
 

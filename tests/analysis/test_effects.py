@@ -16,7 +16,7 @@ from harness.agent.agent import Agent
 from harness.agent.load import load_agent
 from harness.agent.scripted import NoopAgent
 from harness.analysis import difference_of_means, effect, mean_activation
-from harness.analysis.effects import log_odds
+from harness.analysis.open_loop import log_odds
 from harness.cli import cli
 from harness.errors import AgentError, HarnessError, RecordingError
 from harness.intervention import (
