@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from harness.world.world import World, make_world
 
 __all__ = [
     "TOLERANCE", "ReplayReport", "agent_changes", "applied_commands", "recorded_action", "recorded_agent",
-    "recorded_interventions", "recorded_scenario", "recorded_world", "replay_recording",
+    "recorded_interventions", "recorded_moments", "recorded_scenario", "recorded_world", "replay_recording",
 ]
 
 TOLERANCE = 1e-5
@@ -243,6 +243,33 @@ def recorded_world(recording: Recording) -> World:
         WorldError: for a backend that is not here.
     """
     return make_world(recorded_scenario(recording), backend=str(recording.header["world"].get("backend")))
+
+
+def recorded_moments(recording: Recording) -> Iterator[World]:
+    """The world of a recording, played again: at each row as it was when that row's picture was seen.
+
+    The world is the same object each time; read what is wanted of it before going on.
+
+    Raises:
+        RecordingError: for a recording without steps or world, a world that cannot be made again frame by frame, or
+            one that shows another picture than was recorded.
+    """
+    where = str(recording.path)
+    notes: list[str] = []
+    with contextlib.ExitStack() as stack:
+        world = _recorded_world(recording, stack, notes)
+        start = recording.snapshots[recording.first_step] if recording.first_step else None
+        if world is None or notes or (start is not None and start.world is None):
+            raise RecordingError(f"the world cannot be played again: {'; '.join(notes) or 'its snapshot is missing'}",
+                                 where=where, hint="leave out what needs the world (segmentation, objects)")
+        stage = _WorldReplay(recording, world, start)
+        for number in range(len(recording)):
+            stage.show(number)
+            if stage.found:
+                raise RecordingError(f"the world that is played again is not the recorded one: {stage.found}",
+                                     where=where, hint="harness replay --verify says what has changed since")
+            yield world
+            stage.play(number)
 
 
 class _WorldReplay:

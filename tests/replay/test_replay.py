@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from harness.errors import RecordingError
 from harness.intervention import ActionOverride, Intervention, PixelMask
 from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
 from harness.recording.video import FrameWriter
 from harness.replay.divergence import first_difference, first_pixel
-from harness.replay.replay import ReplayReport, replay_recording
+from harness.replay.replay import ReplayReport, recorded_moments, replay_recording
 from harness.rollout import run_episode
 
 pytestmark = pytest.mark.usefixtures("fake_backend")
@@ -180,3 +181,19 @@ def test_differences_have_an_address() -> None:
     assert first_pixel(picture, picture) is None
     assert first_pixel(picture, other) == ("rgb [0, 0, 0] at (x 3, y 2)", "rgb [9, 9, 9] (1 pixels differ)")
     assert first_pixel(picture, picture[:2]) == ("[4, 5, 3]", "[2, 5, 3]")
+
+
+def test_moments_are_the_recorded_ones(tmp_path: Path) -> None:
+    recording = record(tmp_path / "a", 12)
+    seen = [(world.world_state().player.position, world.render()) for world in recorded_moments(recording)]
+    assert len(seen) == 12
+    for number, (_, pov) in enumerate(seen):
+        assert np.array_equal(pov, recording.pov[number])
+    assert len({position for position, _ in seen}) > 1, "the world moved on in between"
+
+
+def test_moments_of_another_world_are_refused(tmp_path: Path) -> None:
+    recording = record(tmp_path / "a", 12)
+    recording.header["seed"] = 4
+    with pytest.raises(RecordingError, match="not the recorded one"):
+        list(recorded_moments(recording))
