@@ -24,9 +24,9 @@ AMBER: Colour = (255, 189, 84)
 FLAME: Colour = (255, 122, 69)
 
 _FACE: Any = cv2.FontFace("sans") if hasattr(cv2, "FontFace") else None
-_CAPS = (("forward", "W"), ("left", "A"), ("back", "S"), ("right", "D"), ("jump", "jump"),
-                     ("sneak", "sneak"), ("sprint", "sprint"), ("attack", "attack"), ("use", "use"),
-                     ("drop", "drop"), ("inventory", "inv"))
+_CAPS = (("forward", "W"), ("left", "A"), ("back", "S"), ("right", "D"), ("jump", "jump"), ("sneak", "sneak"),
+         ("sprint", "sprint"), ("attack", "attack"), ("use", "use"), ("drop", "drop"), ("inventory", "inv"),
+         ("swapHands", "swap"), ("pickItem", "pick"), ("ESC", "esc"))
 
 
 def text(picture: Picture, words: str, x: int, y: int, colour: Colour = INK, size: int = 14, weight: int = 400,
@@ -117,7 +117,7 @@ def scale_bar(picture: Picture, shade: Shade, x: int, y: int, width: int) -> Non
 
 
 def keys(picture: Picture, action: Mapping[str, Any] | None, x: int, y: int, width: int) -> None:
-    """The keys of an action as caps, lit where pressed, and the camera's turn in degrees.
+    """The 24 keys of an action: caps, lit where pressed, the hotbar's slot, and the camera's turn as arrow and degrees.
 
     Args:
         picture: Drawn into.
@@ -130,11 +130,26 @@ def keys(picture: Picture, action: Mapping[str, Any] | None, x: int, y: int, wid
     slot = next((k.removeprefix("hotbar.") for k, v in action.items() if k.startswith("hotbar.") and v), None)
     caps = [(label, bool(action.get(key))) for key, label in _CAPS]
     left = x
-    for label, lit in [*caps, (f"slot {slot or '-'}", slot is not None)]:
-        cap = max(24, text_width(label, 12, 600) + 10)
+    for label, lit in [*caps, (slot or "1-9", slot is not None)]:
+        cap = max(20, text_width(label, 11, 600) + 8)
         box(picture, left, y, cap, 26, FLAME if lit else PANEL)
-        text(picture, label, left + cap // 2, y + 17, PAPER if lit else GREY, 12, 600, "middle")
-        left += cap + 4
+        text(picture, label, left + cap // 2, y + 17, PAPER if lit else GREY, 11, 600, "middle")
+        left += cap + 3
     pitch, yaw = action.get("camera") or (0.0, 0.0)
-    turn = f"yaw {yaw:+.1f}  pitch {pitch:+.1f}"
-    text(picture, turn, x + width, y + 17, INK if pitch or yaw else GREY, 12, 400, "right")
+    _dial(picture, yaw, pitch, x + width - 26, y)
+    colour = INK if pitch or yaw else GREY
+    text(picture, f"{yaw:+.1f} right", x + width - 32, y + 11, colour, 11, 400, "right")
+    text(picture, f"{pitch:+.1f} down", x + width - 32, y + 24, colour, 11, 400, "right")
+
+
+def _dial(picture: Picture, yaw: float, pitch: float, x: int, y: int) -> None:
+    """An arrow in a square of 26 pixels: where the camera turns; 10 degrees, the policy's most, reach the rim."""
+    box(picture, x, y, 26, 26, PANEL)
+    middle = (x + 13, y + 13)
+    size = float(np.hypot(yaw, pitch))
+    if size == 0:
+        cv2.circle(picture, middle, 2, GREY, -1, cv2.LINE_AA)
+        return
+    reach = 4 + 8 * min(1.0, size / 10)
+    tip = (round(middle[0] + reach * yaw / size), round(middle[1] + reach * pitch / size))
+    cv2.arrowedLine(picture, middle, tip, FLAME, 2, cv2.LINE_AA, tipLength=0.45)
