@@ -2,8 +2,8 @@
 
     python benchmarks/overlay.py [--steps 300] [--rounds 5]
 
-Records an episode of vpt-nano in villager once, then draws it to an .mp4 in each round; prints the rate's median and range,
-and the processor time a picture takes.
+Records an episode of vpt-nano in villager once, then draws it to an .mp4 in each round; prints the rate's median and
+range, and the processor time a picture takes.
 """
 
 from __future__ import annotations
