@@ -49,7 +49,8 @@ _EXACT = "value_head.normalizer."
 _LARGEST_CONFIG = 1 << 20
 _CONFIG = "harness.agent.vpt.config:VPTConfig"
 _POLICIES = {"vpt": "harness.agent.vpt.policy:VPTPolicy", "steve": "harness.agent.steve.policy:StevePolicy"}
-_GOALLESS = "is not told what to do: it takes no prompt and no goal", "agents that are: steve-nano, and steve-1 once its files are here"
+_GOALLESS = ("is not told what to do: it takes no prompt and no goal",
+             "agents that are: steve-nano, and steve-1 once its files are here")
 _NOT_TAKEN = {
     "precision": ("has no network, so it has no precision", "leave the precision out"),
     "prompt": _GOALLESS, "goal": _GOALLESS, "goal_frame": _GOALLESS, "cond_scale": _GOALLESS,

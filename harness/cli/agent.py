@@ -185,7 +185,8 @@ def _echo_card(card: str) -> None:
 def fetch(name: str, source: str | None, quiet: bool) -> None:
     """Download a published agent's files into the cache; go on where an earlier download broke off."""
     if name in agent_names():
-        raise AgentError(f"{name} comes with this package: there is nothing to fetch", hint=f"harness agent show {name}")
+        raise AgentError(f"{name} comes with this package: there is nothing to fetch",
+                         hint=f"harness agent show {name}")
     row = published_agent(name)
     origin = row.source(source)
     if not quiet:

@@ -398,8 +398,8 @@ def test_an_archive_glued_to_another(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, checked)
     whole = checked.read_bytes()
     end64 = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, 9, len(whole) - 31)
-    for data in (path.read_bytes(), b"x" + whole, whole + b"x", whole[:-2] + b"\1\0x", whole[:-98] + end64 + whole[-42:],
-                 whole[:-34] + struct.pack("<Q", 40) + whole[-26:]):
+    for data in (path.read_bytes(), b"x" + whole, whole + b"x", whole[:-2] + b"\1\0x",
+                 whole[:-98] + end64 + whole[-42:], whole[:-34] + struct.pack("<Q", 40) + whole[-26:]):
         path.write_bytes(data)
         with pytest.raises(WeightsError, match="not all of the file"):
             read_weights_file(path)
