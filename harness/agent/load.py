@@ -49,7 +49,8 @@ _EXACT = "value_head.normalizer."
 _LARGEST_CONFIG = 1 << 20
 _CONFIG = "harness.agent.vpt.config:VPTConfig"
 _POLICIES = {"vpt": "harness.agent.vpt.policy:VPTPolicy", "steve": "harness.agent.steve.policy:StevePolicy"}
-_GOALLESS = "is not told what to do: it takes no prompt and no goal", "an agent that is: steve-1"
+_GOALLESS = ("is not told what to do: it takes no prompt and no goal",
+             "agents that are: steve-nano, and steve-1 once its files are here")
 _NOT_TAKEN = {
     "precision": ("has no network, so it has no precision", "leave the precision out"),
     "prompt": _GOALLESS, "goal": _GOALLESS, "goal_frame": _GOALLESS, "cond_scale": _GOALLESS,
@@ -284,13 +285,13 @@ def _load_published(agent: PublishedAgent, device: str, overrides: Mapping[str, 
         raise not_here(agent)
     cls = lookup("harness.agents", agent.kind, error=AgentError)
     folder = agent_folder(agent)
+    files = {file.role: folder / file.file for file in source.files if file.needed}
     definition = AgentDefinition(agent.name, folder, agent.kind, agent.trained_for, {"size": agent.size},
-                                 licence=agent.licence)
+                                 files["weights"], licence=agent.licence)
     arguments = _arguments(cls, definition, device, overrides)
     digests = {file.file: checked_digest(folder / file.file, file) for file in source.files
                if (folder / file.file).is_file()}
     _check_model_file(agent, source)
-    files = {file.role: folder / file.file for file in source.files if file.needed}
     arguments["weights"] = _part_of(files["weights"], agent.kind, arguments.get("precision", "float32"))
     if agent.kind == "steve":
         # They are read when a goal asks for them; MineCLIP is larger than all the rest.

@@ -25,6 +25,7 @@ from harness.agent.published import (
     published_names,
 )
 from harness.cli.names import AGENT, PUBLISHED, bytes_in_words, echo_json
+from harness.errors import AgentError
 from harness.recording.recorder import estimate_activation_bytes
 from harness.recording.schema import plain
 
@@ -183,6 +184,9 @@ def _echo_card(card: str) -> None:
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 def fetch(name: str, source: str | None, quiet: bool) -> None:
     """Download a published agent's files into the cache; go on where an earlier download broke off."""
+    if name in agent_names():
+        raise AgentError(f"{name} comes with this package: there is nothing to fetch",
+                         hint=f"harness agent show {name}")
     row = published_agent(name)
     origin = row.source(source)
     if not quiet:

@@ -98,6 +98,8 @@ class SteveAgent(VPTAgent):
         if goal is None:
             return Goal()
         if _is_video(goal):
+            if not Path(str(goal)).is_file():
+                raise AgentError(f"there is no goal file at {goal}")
             model = self._mineclip(f"the video {Path(str(goal)).name}")
             clip = read_clip(str(goal), frame, model.config.image_size)
             with torch.inference_mode(), self._settings():
@@ -126,6 +128,9 @@ class SteveAgent(VPTAgent):
             model = MineCLIP.from_released(_read(self._mineclip_weights), adopt=True)
         elif self._seed is not None:
             model = MineCLIP.random("nano", self._seed)
+        elif self._named:
+            raise AgentError(f"{purpose} needs MineCLIP, and this agent has goals of its own instead",
+                             hint=f"give one of them as prompt: {', '.join(self._named)}")
         else:
             raise WeightsError(f"{purpose} needs MineCLIP, and this agent came without its weights (attn.pth)",
                                hint="harness agent fetch steve-1 gets them or says where they are; or give an "
