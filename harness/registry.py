@@ -191,20 +191,22 @@ def load_plugin(plugin: Plugin, *, base: type | None = None, where: str | None =
         HarnessError: (or ``error``) when an installed plug-in cannot be imported, or is no subclass of ``base``, naming
             its distribution.
     """
-    called = f'the {plugin.kind} "{plugin.name}" of {plugin.source}'
-    hint = f"its author can mend it; pip uninstall {plugin.source.split()[0]} takes it away"
     try:
         loaded = load_object(plugin.path)
     except Exception as problem:  # a stranger's module may raise anything
         if plugin.distribution is None:
             raise
-        raise error(f"{called} cannot be imported: {type(problem).__name__}: {problem}", where=where or plugin.path,
-                    hint=hint) from problem
+        raise _refusal(plugin, f"cannot be imported: {type(problem).__name__}: {problem}", where, error) from problem
     fits = callable(loaded) if base is None else isinstance(loaded, type) and issubclass(loaded, base)
     if not fits:
         wanted = "a function" if base is None else f"a class derived from {base.__module__}:{base.__name__}"
-        raise error(f"{called} is {loaded!r}, expected {wanted}", where=where or plugin.path, hint=hint)
+        raise _refusal(plugin, f"is {loaded!r}, expected {wanted}", where, error)
     return loaded
+
+
+def _refusal(plugin: Plugin, what: str, where: str | None, error: type[HarnessError]) -> HarnessError:
+    return error(f'the {plugin.kind} "{plugin.name}" of {plugin.source} {what}', where=where or plugin.path,
+                 hint=f"its author can mend it; pip uninstall {plugin.source.split()[0]} takes it away")
 
 
 def lookup(group: str, name: str, *, base: type | None = None, where: str | None = None,
