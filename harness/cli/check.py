@@ -95,10 +95,10 @@ def check(ctx: click.Context, plugin: str, kind: str | None, given: str, scenari
             raise HarnessError(f"--{name} says nothing about {kind}, and {found.name} is one of them",
                                hint=f"leave it out; {kind} take {', '.join(f'--{each}' for each in _OPTIONS[kind])}")
     bench = _Bench(_mapping(given), scenario or "villager", agent, recordings)
-    if not as_json:
-        click.echo(f"{found.name}: {found.kind} of {found.source} ({found.path})")
     laws = []
     with _suite(kind, found, loaded, bench) as (checks, arguments):
+        if not as_json:
+            click.echo(f"{found.name}: {found.kind} of {found.source} ({found.path})")
         for each in checks:
             laws.append(judge(each, *arguments))
             if not as_json:
