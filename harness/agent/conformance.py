@@ -29,7 +29,8 @@ __all__ = ["CHECKS", "check_actions", "check_agent", "check_hooks", "check_input
 
 Make = Callable[[], Agent]
 MakeWorld = Callable[[], World]
-_STEPS = 10
+_STEPS = 11
+"""A prime, so that what comes round every few steps does not come round with the episode."""
 
 
 def check_agent(make: Make, make_world: MakeWorld = bench_world) -> None:
@@ -37,7 +38,7 @@ def check_agent(make: Make, make_world: MakeWorld = bench_world) -> None:
 
     Args:
         make: Builds a new agent each time it is called.
-        make_world: Builds the world that it is shown; its scenario lasts at least 10 steps.
+        make_world: Builds the world that it is shown; its scenario lasts at least 11 steps.
     """
     for check in CHECKS:
         check(make, make_world)

@@ -135,9 +135,9 @@ def read_agent_definition(name_or_path: str | Path) -> AgentDefinition:
 
     Raises:
         AgentError: for an unknown name, a missing file, unknown keys or wrong types, with file and line; for a plug-in
-            that cannot be imported, or an agent that is called as another one.
+            that cannot be imported.
     """
-    if str(name_or_path) in installed("harness.agents"):
+    if str(name_or_path) in installed("harness.agents") and str(name_or_path) not in agent_names():
         return _of_plugin(str(name_or_path))
     path = _find(name_or_path)
     root, lines = _read_mapping(path)
@@ -159,7 +159,6 @@ def read_agent_definition(name_or_path: str | Path) -> AgentDefinition:
 def _of_plugin(name: str) -> AgentDefinition:
     """An agent kind that a plug-in installed is an agent of that name, with its class's own arguments."""
     cls = lookup("harness.agents", name, base=Agent, error=AgentError)
-    _refuse_twin(name)
     return AgentDefinition(name, Path(inspect.getfile(cls)), name, cls.description)
 
 
@@ -242,7 +241,8 @@ def load_agent(name_or_path: str | Path, *, device: str = "auto", precision: str
         overrides: Keyword arguments of its class, instead of or beside those in the file.
 
     Raises:
-        AgentError: for an unknown name, key or keyword, or a device that is not there.
+        AgentError: for an unknown name, key or keyword, a device that is not there, or a name that a plug-in's agent
+            shares with another.
         WeightsError: for weights that are missing, have another digest or do not fit.
     """
     if precision is not None:

@@ -76,7 +76,9 @@ def _bundled_row(name: str) -> dict[str, Any]:
 
 def _plugin_row(plugin: Plugin) -> dict[str, Any]:
     # It is not imported, so that a broken one stands in nobody's way.
-    return {"name": plugin.name, "bundled": False, "kind": plugin.name, "description": f"of {plugin.source}",
+    taken = plugin.name in (*agent_names(), *published_names())
+    return {"name": plugin.name, "bundled": False, "kind": plugin.name,
+            "description": f"of {plugin.source}{': refused, the name is taken' if taken else ''}",
             "licence": "", "present": True, "bytes": 0}
 
 

@@ -48,12 +48,13 @@ class Bench:
         agent: Who plays. One on the memory or inside the network needs an agent with a network, such as
             ``load_agent("vpt-nano")``.
         make_world: Builds the world; what the intervention names (a creature's tag, a block) must be in it.
-        n_steps: How many steps are played each time.
+        n_steps: How many steps are played each time; at least 5, and best a prime, so that what comes round every few
+            steps does not come round with the episode.
     """
 
     agent: Agent = field(default_factory=RandomAgent)
     make_world: Callable[[], World] = bench_world
-    n_steps: int = 8
+    n_steps: int = 7
 
 
 def check_intervention(make: Make, bench: Bench) -> None:
