@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,12 +13,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from harness.agent import conformance as of_agents
 from harness.agent.load import known_names, load_agent
+from harness.analysis import conformance as of_analyses
 from harness.cli import cli
 from harness.errors import AgentError, HarnessError, InterventionError, WorldError
+from harness.intervention import conformance as of_interventions
 from harness.intervention.build import build_intervention
 from harness.registry import TABLES, installed, lookup, names
 from harness.scenario.load import load_scenario
+from harness.world import conformance as of_worlds
 from harness.world.world import make_world
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +62,25 @@ def test_the_example_is_listed_with_its_distribution(site: Path) -> None:
     assert written.keys() == TABLES.keys()
     text = program(site, "plugins", "list").stdout
     assert "  Mirror  (harness-example 0.1.0)\n" in text and "  KeyBlock\n" in text
+
+
+def test_the_page_shows_the_examples_entry_points_and_every_law() -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    written = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert tomllib.loads(shown)["project"]["entry-points"] == written
+    for suite in (of_worlds, of_agents, of_interventions, of_analyses):
+        assert all(f"`{check.__name__.removeprefix('check_')}`" in page for check in suite.CHECKS), suite.__name__
+
+
+@pytest.mark.slow
+def test_the_pages_tests_pass(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "test_page.py").write_text(code)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-c", os.devnull, tmp_path / "test_page.py"],
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, capture_output=True, timeout=280)
+    assert done.returncode == 0 and "22 passed" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize(("name", "kind", "n_laws"), [
