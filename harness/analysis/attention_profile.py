@@ -114,8 +114,9 @@ class AttentionProfile(Result):
         """Weight by age, its intervals, spread; where split, what the scores are made of, and the age prior."""
         n, interval = self.n_recordings, self.heads[0].entropy.interval
         over = f"{self.provenance['agent']}; {n} recording{'s' * (n != 1)}, {self.n_steps} steps"
-        how = f"resampled recordings ({n})" if n > 1 else f"blocks of {BLOCK} steps of one recording: it says nothing " \
-            "of other scenes" if interval else f"none, one recording of {self.n_steps} steps is too short"
+        how = f"resampled recordings ({n})" if n > 1 else \
+            f"blocks of {BLOCK} steps of one recording: it says nothing of other scenes" if interval else \
+            f"none, one recording of {self.n_steps} steps is too short"
         untaught = "\nRandom weights: nothing here was learned." if "random weights" in over else ""
         rows: list[tuple[Cell, ...]] = [(h.name, *(each.value for each in h.ages)) for h in self.heads]
         tables = [
