@@ -68,6 +68,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "harness.analyses": {
         "attention": "harness.analysis.attention_profile:attention_profile",
+        "keyframes": "harness.analysis.keyframes:key_frames",
     },
 }
 

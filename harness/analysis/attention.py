@@ -16,7 +16,8 @@ from harness.analysis.result import Result, result_provenance
 from harness.errors import RecordingError, unknown_name
 from harness.recording.recording import Recording
 
-__all__ = ["AttentionMaps", "Traced", "attention_maps", "by_age", "chosen_heads", "same_agent", "traced_attention"]
+__all__ = ["AttentionMaps", "Traced", "attention_maps", "by_age", "chosen_heads", "holds_attention",
+           "same_agent", "traced_attention"]
 
 Float = npt.NDArray[np.float32]
 
@@ -171,6 +172,15 @@ def traced_attention(recording: Recording, kinds: Sequence[str] = ("pattern",), 
                              where=where)
     n_steps, n_heads, width = shapes.pop()
     return Traced(recording, traced.layers, row, n_steps, n_heads, width - 1)
+
+
+def holds_attention(recording: Recording, kinds: Sequence[str], row: str | None = None) -> bool:
+    """Whether some layer of a recording has all that is asked for; as for ``traced_attention``."""
+    try:
+        traced_attention(recording, kinds, row)
+    except RecordingError:
+        return False
+    return True
 
 
 def chosen_heads(names: Sequence[str], heads: Sequence[str]) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.attention import Traced, chosen_heads, same_agent, traced_attention
+from harness.analysis.attention import Traced, chosen_heads, holds_attention, same_agent, traced_attention
 from harness.analysis.attention_split import in_view, split_scores
 from harness.analysis.effects import BLOCK
 from harness.analysis.open_loop import Progress, ticks
@@ -197,7 +197,7 @@ def attention_profile(recordings: Sequence[Recording], *, heads: tuple[str, ...]
         raise HarnessError(f"epsilon: expected a share between 0 and 1, got {epsilon}")
     same_agent(recordings)
     kinds = ("pattern", "attn_scores", "rel_bias")
-    split = all(_holds(recording, kinds, row) for recording in recordings)
+    split = all(holds_attention(recording, kinds, row) for recording in recordings)
     traced = [traced_attention(recording, kinds if split else kinds[:1], row) for recording in recordings]
     names = traced[0].names
     kept = chosen_heads(names, heads)
@@ -238,14 +238,6 @@ def _horizons(profiles: npt.NDArray[Any], epsilon: float) -> Float:
     # Weights were rounded to float32; a sum that should be 1 - epsilon may be a little less.
     enough = np.cumsum(profiles, -1) >= 1 - epsilon - 1e-6
     return np.asarray(np.where(enough.any(-1), enough.argmax(-1), profiles.shape[-1] - 1), np.float64)
-
-
-def _holds(recording: Recording, kinds: Sequence[str], row: str | None) -> bool:
-    try:
-        traced_attention(recording, kinds, row)
-    except RecordingError:
-        return False
-    return True
 
 
 def _rows(traced: Traced, between: tuple[int, int] | None) -> slice:
