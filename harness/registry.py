@@ -67,7 +67,7 @@ TABLES: dict[str, dict[str, str]] = {
         "ZeroAblation": "harness.intervention.feature.ablation:ZeroAblation",
     },
     "harness.analyses": {
-        "attention": "harness.analysis.attention_profile:attention_profile",
+        "attention": "harness.analysis.attention_profiles:attention_profile",
         "keyframes": "harness.analysis.keyframes:key_frames",
     },
 }
