@@ -72,7 +72,8 @@ TABLES: dict[str, dict[str, str]] = {
         "ZeroAblation": "harness.intervention.feature.ablation:ZeroAblation",
     },
     "harness.analyses": {
-        "attention": "harness.analysis.attention:attention_maps",
+        "attention": "harness.analysis.attention_profiles:attention_profile",
+        "keyframes": "harness.analysis.keyframes:key_frames",
     },
 }
 
