@@ -98,7 +98,7 @@ class SteveAgent(VPTAgent):
         if goal is None:
             return Goal()
         if _is_video(goal):
-            model = self._mineclip(f"the video {Path(str(goal)).name}")
+            model = self.mineclip(f"the video {Path(str(goal)).name}")
             clip = read_clip(str(goal), frame, model.config.image_size)
             with torch.inference_mode(), self._settings():
                 return Goal("video", Path(str(goal)).name, embed=_array(model.encode_video(clip[None])))
@@ -114,14 +114,21 @@ class SteveAgent(VPTAgent):
             if embed is None:
                 raise unknown_name("goal", prompt, self._named, error=AgentError)
             return Goal("prompt", prompt, embed=embed)
-        model = self._mineclip(f'the prompt "{prompt}"')
+        model = self.mineclip(f'the prompt "{prompt}"')
         with torch.inference_mode(), self._settings():
             text = _array(model.encode_text(prompt))
             embed = _array(self._loaded_prior()(torch.from_numpy(text)[None].to(self._device)))
         return Goal("prompt", prompt, text, embed if self.deterministic_prior else None)
 
-    def _mineclip(self, purpose: str) -> MineCLIP:
-        """MineCLIP, for the time of one embedding: it is larger than all the rest."""
+    def mineclip(self, purpose: str) -> MineCLIP:
+        """This agent's MineCLIP, read anew: it is larger than all the rest, so nobody keeps it.
+
+        Args:
+            purpose: What it is for, to be said where it is missing.
+
+        Raises:
+            WeightsError: when the agent came without its weights.
+        """
         if self._mineclip_weights is not None:
             model = MineCLIP.from_released(_read(self._mineclip_weights), adopt=True)
         elif self._seed is not None:

@@ -244,6 +244,34 @@ class VPTAgent(BatchAgent):
         out, after = self.policy(frames, first, state)
         return out, after
 
+    def look_at(self, pictures: Tensor, state: VPTState) -> VPTOutput:
+        """What the policy says of several pictures, each as the next one after the same memory; nothing is remembered.
+
+        Gradients flow back to the pictures, and to activations that a hook keeps, unless the caller switched them off.
+
+        Args:
+            pictures: Float [n, H, W, 3] at the policy's size, 0 to 1.
+            state: The memory of one episode; it is left as it is.
+
+        Returns:
+            With b = n and t = 1.
+
+        Raises:
+            AgentError: for pictures of another shape.
+        """
+        shape = self.policy.config.image_shape
+        if pictures.ndim != 4 or tuple(pictures.shape[1:]) != shape or not len(pictures):
+            raise AgentError(f"pictures: expected float {['n', *shape]}, got {list(pictures.shape)}")
+        given = pictures[:, None].to(self._device, next(self.policy.parameters()).dtype)
+
+        def show(x: Tensor, hook: HookPoint) -> Tensor:
+            return given
+
+        blank = torch.zeros(given.shape, dtype=torch.uint8, device=self._device)
+        first = self._not_first.expand(len(pictures), 1)
+        with self._settings(), self.policy.hooks([("hook_image", show)]):
+            return self._forward(blank, first, state.repeated(len(pictures)))[0]
+
     def embed_pictures(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The image network alone: pictures uint8 [t, 360, 640, 3] to ``hook_embed`` float32 [t, d]."""
         height, width, _ = self.policy.config.image_shape
