@@ -1,4 +1,4 @@
-"""A recording's frames as the transformer gets them, and its memory at any step: pictures are looked at once."""
+"""A recording's frames as the transformer gets them, and the memory that it began a step with."""
 
 from __future__ import annotations
 
@@ -30,19 +30,34 @@ def transformer_agent(agent: Agent) -> VPTAgent:
     return agent
 
 
+def _played(recording: Recording, agent: VPTAgent) -> bool:
+    """Whether the recording is this agent's own, so that what it kept is what the agent would compute."""
+    kept, mine = recording.header["agent"], agent.provenance()
+    return all(kept.get(key) == mine.get(key) for key in ("class", "weights_digest", "precision", "options"))
+
+
 def nearest_memory(recording: Recording, agent: VPTAgent, step: int) -> tuple[int, VPTState]:
-    """The nearest memory that the recording kept at or before a step: which step it is the start of, and the memory."""
+    """The nearest memory known at or before a step: which step it is the start of, and the memory.
+
+    It is one that the recording kept, if the agent is the one that played. A goal that the episode drew for itself is
+    that of the last memory kept; without one it is the prior's mean.
+    """
+    if not _played(recording, agent):
+        return 0, agent.initial_state()
     start, kept = RecordedHistory(recording, len(recording)).state_before(step)
-    return start, agent.initial_state() if kept is None else agent.load_state(kept)
+    if kept is None:
+        return 0, agent.initial_state()
+    snapshots = recording.snapshots
+    return start, agent.keep_goal(agent.load_state(kept), agent.load_state(snapshots[max(snapshots)].agent))
 
 
 def embeddings(recording: Recording, agent: VPTAgent, first: int, stop: int) -> npt.NDArray[np.float32]:
-    """``hook_embed`` of steps ``first`` to ``stop - 1``, float32 [t, d]: as recorded, else from the pictures.
+    """``hook_embed`` of steps ``first`` to ``stop - 1``, float32 [t, d].
 
-    Pictures are those that the agent saw, decoded 64 at a time.
+    As recorded, if the agent is the one that played; else from the pictures that were seen, decoded 64 at a time.
     """
     history = RecordedHistory(recording, len(recording))
-    kept = history.embeds(first, stop)
+    kept = history.embeds(first, stop) if _played(recording, agent) else None
     if kept is not None:
         return kept
     parts = [agent.embed_pictures(history.frames(start, min(start + _PICTURES, stop)))

@@ -144,8 +144,8 @@ class MemoryEffects(Result):
     def _about(self) -> str:
         n = len(np.unique(self.recordings))
         warning = " Its weights are random: nothing here was learned." if "random weights" in self._who else ""
-        return (f"{len(self.steps)} query steps of {n} recording{'s' * (n > 1)}; D(pi || pi without the frame) in nats, "
-                f"of which rounding makes {self.floor:.1g}.{warning}")
+        return (f"{len(self.steps)} query steps of {n} recording{'s' * (n > 1)}; D(pi || pi without the frame) in "
+                f"nats, of which rounding makes {self.floor:.1g}.{warning}")
 
     @property
     def _who(self) -> str:
@@ -156,12 +156,13 @@ class MemoryEffects(Result):
         for mode in MODES:
             age, value, p = self.peak(mode)
             horizon = self.horizon(mode)
-            rows.append((mode, age, value, self.interval(mode, age), p,
-                         f"> {self.ages[-1]}" if horizon is None else horizon))
+            found = (age, value, self.interval(mode, age), p) if value >= self.eps else ("none", value, None, None)
+            rows.append((mode, *found, f"> {self.ages[-1]}" if horizon is None else horizon))
         return Table(f"memory of {self._who}", ("taken out", "peak at age", "divergence", "95 %", "p", "horizon"),
                      tuple(rows),
                      f"{self._about()}\nread: no query of the step looks at it; write: no later frame ever did; full: "
-                     "it never was there. p: the peak against effects dealt out to the ages at random. Horizon: "
+                     "it never was there. p: the peak against effects dealt out to the ages at random; it says that "
+                     "the queries agree on an age, not that the effect is large. Horizon: "
                      f"beyond this age no mean effect reaches {self.eps:g} nats. None is possible beyond age "
                      f"{self.reach}.")
 
