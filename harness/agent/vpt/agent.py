@@ -301,7 +301,8 @@ class VPTAgent(BatchAgent):
     def look_embedded(self, embeds: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
         """The transformer alone, over frames of several episodes side by side that are given as ``hook_embed``.
 
-        Gradients flow back to the embeddings, and to activations that a hook keeps, unless the caller switched them off.
+        Gradients flow back to the embeddings, and to activations that a hook keeps, unless the caller switches them
+        off.
 
         Args:
             embeds: Float [n, t, d], as the image network gave them.
