@@ -74,6 +74,8 @@ TABLES: dict[str, dict[str, str]] = {
     "harness.analyses": {
         "attention": "harness.analysis.attention_profiles:attention_profile",
         "keyframes": "harness.analysis.keyframes:key_frames",
+        "memory": "harness.analysis.memory_knockout:memory",
+        "patching": "harness.analysis.patching:patching",
     },
 }
 

@@ -229,25 +229,29 @@ class SteveAgent(VPTAgent):
         """As for ``VPTAgent``; a goal that has yet to be drawn (``begin``) is the prior's mean."""
         return super().look_ahead(frames, self.begin(_own(state), None), hooks)
 
+    def look_embedded(self, embeds: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+        """As for ``VPTAgent``; a goal that has yet to be drawn (``begin``) is the prior's mean."""
+        return super().look_embedded(embeds, self.begin(_own(state), None))
+
     def _forward(self, frames: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
-        goals = [goal for goal in _own(state).goals if goal is not None]
-        out, after = self.policy(frames, first, state, torch.stack(goals), self.cond_scale)
-        if self.cond_scale is not None:
-            out = replace(out, buttons=F.log_softmax(out.buttons, -1), camera=F.log_softmax(out.camera, -1))
-        return out, SteveState.around(after, _own(state).goals)
+        out, after = self.policy(frames, first, state, self._goals_of(state), self.cond_scale)
+        return self._said(out), SteveState.around(after, _own(state).goals)
+
+    def _forward_embedded(self, embeds: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+        out, after = self.policy.forward_told(embeds, first, state, self._goals_of(state), self.cond_scale)
+        return self._said(out), SteveState.around(after, _own(state).goals)
+
+    @staticmethod
+    def _goals_of(state: VPTState) -> Tensor:
+        return torch.stack([goal for goal in _own(state).goals if goal is not None])
+
+    def _said(self, out: VPTOutput) -> VPTOutput:
+        """What is really drawn from: under guidance the mixture, normalised."""
+        if self.cond_scale is None:
+            return out
+        return replace(out, buttons=F.log_softmax(out.buttons, -1), camera=F.log_softmax(out.camera, -1))
 
     # --- hooks, memory, provenance ---------------------------------------------------------------------------------
-
-    def _remember(self, embeds: Tensor, state: VPTState) -> VPTState:
-        """The same, with the goal added, in both rows under guidance."""
-        own = _own(state)
-        goal = torch.stack([goal for goal in own.goals if goal is not None])[:, None].to(embeds)
-        first = self._not_first.expand(1, embeds.shape[1])
-        if self.cond_scale is not None:
-            embeds, first = torch.cat((embeds, embeds)), torch.cat((first, first))
-            goal = torch.cat((goal, torch.zeros_like(goal)))
-        _, after = self.policy.forward_embedded(self.policy.with_goal(embeds, goal), first, state)
-        return SteveState.around(after, own.goals)
 
     def keep_goal(self, state: VPTState, like: VPTState) -> SteveState:
         """The first memory, with the second's goals: one that was drawn stays drawn."""

@@ -292,16 +292,32 @@ class VPTAgent(BatchAgent):
         Returns:
             What stepping over the frames would leave, to about 1e-6.
         """
-        with torch.inference_mode(), self._settings():
-            dtype = next(self.policy.parameters()).dtype
+        with torch.inference_mode():
             for start in range(0, len(embeds), self.policy.config.window):
                 part = torch.from_numpy(embeds[start:start + self.policy.config.window])[None]
-                state = self._remember(part.to(self._device, dtype), state)
+                state = self.look_embedded(part, state)[1]
         return state
 
-    def _remember(self, embeds: Tensor, state: VPTState) -> VPTState:
-        """One pass of the transformer over embeddings [1, t, d]."""
-        return self.policy.forward_embedded(embeds, self._not_first.expand(1, embeds.shape[1]), state)[1]
+    def look_embedded(self, embeds: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+        """The transformer alone, over frames of several episodes side by side that are given as ``hook_embed``.
+
+        Gradients flow back to the embeddings, and to activations that a hook keeps, unless the caller switches them
+        off.
+
+        Args:
+            embeds: Float [n, t, d], as the image network gave them.
+            state: The memory of n episodes (``repeated`` makes it of one); it is left as it is.
+
+        Returns:
+            What the policy says, with b = n (under guidance, of the mixture), and the memory after the last frames.
+        """
+        given = embeds.to(self._device, next(self.policy.parameters()).dtype)
+        with self._settings():
+            return self._forward_embedded(given, self._not_first.expand(*given.shape[:2]), state)
+
+    def _forward_embedded(self, embeds: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+        """The rest of ``_forward``, from embeddings [b, t, d]."""
+        return self.policy.forward_embedded(embeds, first, state)
 
     def _look(self, frames: Tensor, state: VPTState, names: Sequence[str]
               ) -> tuple[dict[str, npt.NDArray[np.float32]], VPTState, dict[str, Tensor]]:
