@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,29 @@ from harness.errors import RecordingError, unknown_name
 from harness.recording.recording import Recording
 from harness.statistics import Interval, holm, wilson
 
-__all__ = ["Agreement", "agreements", "event_frames", "n_matched", "random_frames"]
+__all__ = ["NEAR", "Agreement", "Chance", "agreements", "event_frames", "move_nearby", "n_matched", "random_frames"]
 
 Ints = npt.NDArray[np.int64]
 ALL = "all"
+NEAR = 8
+"""Frames within which another one counts as of about the same time."""
+_SWEEPS = 2
+"""Between two draws of frames moved nearby."""
+
+
+@dataclass(frozen=True)
+class Chance:
+    """F1 of as many other frames.
+
+    Attributes:
+        mean: Over draws.
+        interval: Central 95 % of draws.
+        p: Share of draws, the frames themselves counted in, with at least their F1; of single kinds adjusted by Holm.
+    """
+
+    mean: float
+    interval: Interval
+    p: float
 
 
 @dataclass(frozen=True)
@@ -33,9 +52,10 @@ class Agreement:
         f1: 2 matched / (frames + events), the harmonic mean of both.
         precision_interval: Wilson's, 95 %; (0, 1) without any.
         recall_interval: Likewise.
-        null: Mean F1 of as many random frames.
-        null_interval: Its central 95 %.
-        p: Share of random draws, this one counted in, with at least this F1; of single kinds adjusted by Holm.
+        random: Against frames drawn from the whole recording.
+        nearby: Against each frame moved at random by up to ``NEAR``. Frames and events may both come early in an
+            episode, and then agree better than ``random`` ones without having to do with each other; these come as
+            early (interval jitter: Amarasingham, Harrison, Hatsopoulos and Geman, 2012).
     """
 
     kind: str
@@ -46,9 +66,8 @@ class Agreement:
     f1: float
     precision_interval: Interval
     recall_interval: Interval
-    null: float
-    null_interval: Interval
-    p: float
+    random: Chance
+    nearby: Chance
 
 
 def event_frames(recording: Recording) -> dict[str, list[int]]:
@@ -95,10 +114,31 @@ def random_frames(rng: np.random.Generator, n: int, k: int, apart: int) -> Ints:
     return np.asarray(chosen + apart * np.arange(k), np.int64)
 
 
+def move_nearby(rng: np.random.Generator, frames: Ints, around: Ints, n: int, apart: int) -> Ints:
+    """Move each frame in turn to one of the ``n`` that is no more than ``NEAR`` from where it was and not too close.
+
+    One sweep of a Gibbs sampler whose draws are, in the long run, uniform over all sets of frames that are each near
+    their own place and more than ``apart`` from each other.
+
+    Args:
+        rng: Draws.
+        frames: Where they are now, int64 [k].
+        around: Where they belong, int64 [k].
+        n: Frames there are.
+        apart: They stay farther apart than this.
+    """
+    moved = frames.copy()
+    for i in rng.permutation(len(moved)):
+        free = np.arange(max(0, around[i] - NEAR), min(n, around[i] + NEAR + 1))
+        others = np.delete(moved, i)
+        moved[i] = rng.choice(free[(np.abs(free[:, None] - others) > apart).all(1)])
+    return moved
+
+
 def agreements(frames: Sequence[Sequence[int]], events: Sequence[Mapping[str, Sequence[int]]], eligible: Sequence[int],
                *, kinds: Sequence[str] = (), tolerance: int = 2, apart: int = 2, draws: int = 999,
                seed: int = 0) -> list[Agreement]:
-    """Score frames against events, all kinds together first, then kind by kind, beside as many random frames.
+    """Score frames against events, all kinds together first, then kind by kind, beside as many other frames.
 
     Args:
         frames: Per recording, the frames that were picked, sorted.
@@ -109,7 +149,7 @@ def agreements(frames: Sequence[Sequence[int]], events: Sequence[Mapping[str, Se
         tolerance: Frames between an event and a frame that still agree.
         apart: Picked frames are farther apart than this, and so are random ones. An event that is not so far from the
             one before counts with it.
-        draws: How many times random frames are drawn.
+        draws: How many times other frames are drawn.
         seed: Of the draws.
 
     Returns:
@@ -118,6 +158,24 @@ def agreements(frames: Sequence[Sequence[int]], events: Sequence[Mapping[str, Se
     Raises:
         RecordingError: for kinds of which none occurs.
     """
+    sides = _sides(events, eligible, kinds, apart)
+    n_frames = sum(map(len, frames))
+    null: dict[str, dict[str, list[float]]] = {how: {kind: [] for kind in sides} for how in ("random", "nearby")}
+    for how, drawn in _draws(frames, eligible, apart, draws, seed) if sides else ():
+        for kind, side in sides.items():
+            null[how][kind].append(_f1(_matched(drawn, side, tolerance), n_frames, side))
+    rows = []
+    for kind, side in sides.items():
+        m, n = _matched(frames, side, tolerance), sum(map(len, side))
+        f1 = _f1(m, n_frames, side)
+        rows.append((kind, n, m, m / n_frames if n_frames else None, m / n, f1, wilson(m, n_frames), wilson(m, n)))
+    chances = {how: _chances([row[5] for row in rows], list(of.values())) for how, of in null.items()}
+    return [Agreement(*row, *pair) for row, *pair in zip(rows, chances["random"], chances["nearby"], strict=True)]
+
+
+def _sides(events: Sequence[Mapping[str, Sequence[int]]], eligible: Sequence[int], kinds: Sequence[str], apart: int
+           ) -> dict[str, list[list[int]]]:
+    """Kind, all of them first, to the frames of its events per recording."""
     known = list(dict.fromkeys(kind for each in events for kind in each))
     for each in kinds:
         if not fnmatch.filter(known, each):
@@ -127,26 +185,29 @@ def agreements(frames: Sequence[Sequence[int]], events: Sequence[Mapping[str, Se
              for each, n in zip(events, eligible, strict=True)]
     sides = {ALL: [_spaced({f for each in one.values() for f in each}, apart) for one in there],
              **{kind: [_spaced(one[kind], apart) for one in there] for kind in counted}}
-    sides = {kind: side for kind, side in sides.items() if any(side)}
-    if not sides:
-        return []
+    return {kind: side for kind, side in sides.items() if any(side)}
+
+
+def _draws(frames: Sequence[Sequence[int]], eligible: Sequence[int], apart: int, draws: int, seed: int
+           ) -> Iterator[tuple[str, list[list[int]]]]:
+    """As many other frames, per recording sorted: drawn at random, and moved nearby."""
     rng = np.random.default_rng(seed)
-    n_frames = sum(map(len, frames))
-    null: dict[str, list[float]] = {kind: [] for kind in sides}
+    places = [np.asarray(picked, np.int64) for picked in frames]
+    now = list(places)
     for _ in range(draws):
-        drawn = [random_frames(rng, n, len(picked), apart).tolist()
-                 for n, picked in zip(eligible, frames, strict=True)]
-        for kind, side in sides.items():
-            null[kind].append(_f1(_matched(drawn, side, tolerance), n_frames, side))
-    found = []
-    for kind, side in sides.items():
-        m, n = _matched(frames, side, tolerance), sum(map(len, side))
-        f1, low_high = _f1(m, n_frames, side), np.percentile(null[kind], [2.5, 97.5])
-        p = (1 + sum(draw >= f1 for draw in null[kind])) / (1 + draws)
-        found.append(Agreement(kind, n, m, m / n_frames if n_frames else None, m / n, f1, wilson(m, n_frames),
-                               wilson(m, n), float(np.mean(null[kind])), Interval(*map(float, low_high)), p))
-    single = holm([each.p for each in found[1:]])
-    return [found[0], *(Agreement(**{**vars(each), "p": p}) for each, p in zip(found[1:], single, strict=True))]
+        yield "random", [random_frames(rng, n, len(each), apart).tolist()
+                         for n, each in zip(eligible, places, strict=True)]
+        for _ in range(_SWEEPS):
+            now = [move_nearby(rng, each, place, n, apart)
+                   for each, place, n in zip(now, places, eligible, strict=True)]
+        yield "nearby", [sorted(each.tolist()) for each in now]
+
+
+def _chances(f1: Sequence[float], null: Sequence[Sequence[float]]) -> list[Chance]:
+    p = [(1 + sum(draw >= own for draw in of)) / (1 + len(of)) for own, of in zip(f1, null, strict=True)]
+    ends = [np.percentile(of, [2.5, 97.5]) for of in null]
+    return [Chance(float(np.mean(of)), Interval(float(low), float(high)), each)
+            for of, (low, high), each in zip(null, ends, [*p[:1], *holm(p[1:])], strict=True)]
 
 
 def _spaced(frames: Iterable[int], apart: int) -> list[int]:

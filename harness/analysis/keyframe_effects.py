@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.agent.agent import Agent, AgentOutput
+from harness.analysis.event_log import NEAR
 from harness.analysis.open_loop import kl_divergence, look_over
 from harness.analysis.result import Cell, Table
 from harness.intervention.memory import MemoryKnockout
@@ -19,8 +20,6 @@ from harness.statistics import Interval, block_means, percentile_interval, rank_
 __all__ = ["KnockOut", "KnockOuts", "knock_out"]
 
 Window = tuple[int, tuple[int, int]]
-NEAR = 8
-"""Frames within which another one counts as of about the same age, as in ``MemoryKnockout.control``."""
 
 _ROUNDING = 1e-6
 _DRAWS = 9999
