@@ -226,7 +226,7 @@ def test_one_that_keeps_them() -> None:
     (Lazy, conformance.check_actions, "the action lacks .*'camera'"),
     (Painter, conformance.check_inputs, "wrote into the observation"),
     (Overwriter, conformance.check_inputs, "wrote into the memory"),
-    (SecretOverwriter, conformance.check_inputs, "decides otherwise the second time"),
+    (SecretOverwriter, conformance.check_inputs, "decides otherwise another time"),
     (Counter, conformance.check_memory, "remembered outside the state"),
     (Shared, conformance.check_memory, "while another is played"),
     (Gambler, conformance.check_seeds, "gives other actions"),
