@@ -15,7 +15,7 @@ import torch
 from golden_policies import TINY, filled_weights
 from safetensors.torch import save_file
 
-from harness.agent.load import agent_names, load_agent, read_agent_definition, read_weights_file
+from harness.agent.load import agent_names, load_agent, model_card, read_agent_definition, read_weights_file
 from harness.agent.vpt import VPTPolicy
 from harness.agent.vpt.agent import VPTAgent
 from harness.errors import AgentError, HookError, WeightsError
@@ -51,6 +51,8 @@ def test_bundled_weights_are_sealed_small_and_trained() -> None:
         assert definition.sha256 is not None and definition.weights is not None
         assert definition.weights.stat().st_size <= 9_000_000
         assert "random weights" not in load_agent(definition.name, device="cpu").description
+        card = model_card(definition.name)
+        assert card is not None and "@" not in card, "a card has figures and no gaps"
     assert sum(d.weights.stat().st_size for d in sealed if d.weights is not None) <= 56_000_000
 
 
