@@ -95,7 +95,7 @@ def test_json_says_which_are_on_and_how_often(run) -> None:  # type: ignore[no-u
     ("calm@", ["calm@: expected a step", "calm@40"]),
     ("calm@4-", ["expected a step"]),
     ("calm@x", ["expected a step"]),
-    ("calm@9", ["lies outside the episode of 6 steps"]),
+    ("calm@9", ['"calm": at [9] lies outside the episode of 6 steps']),
     ("calm@4-2", ["between: expected", "stripes.yaml:7:3"]),
     ("odd", ['unknown outcome or event "hti"', "hit", "stripes.yaml:8:3"]),
     ("built", ["the fake backend takes no commands"]),

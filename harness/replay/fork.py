@@ -147,7 +147,7 @@ def fork_recording(recording: Recording, *, at: int, interventions: Sequence[Int
         limit = min(recording.header["max_steps"] if steps is None else at + steps, world.scenario.episode.max_steps)
         agent = _same_agent(recording, recorded_agent(recording) if agent is None else agent, notes)
         for each in interventions:
-            each.schedule.check_length(limit, at)
+            each.check_length(limit, at)
         InterventionStack(played, agent=agent, seed=recording.seed, world=world)  # refuses what does not fit, early
         start, how = _stand_at(recording, at, world, agent, own, notes)
         _compare_picture(recording, number, world, notes)
