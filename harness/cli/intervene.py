@@ -58,12 +58,13 @@ def cast_interventions(source: str, scenario: Scenario, agent: Agent, words: Seq
     Raises:
         HarnessError: for a name that does not exist, what cannot be read or built, or does not fit agent or scenario.
     """
-    built = []
+    built, fits = [], not lenient or bool(agent.hook_shapes())
     for word in words:
         for wanted in _wanted(source, scenario, word):
             try:
-                made = build_intervention(with_arrays(wanted.spec, wanted.folder, anywhere=wanted.typed))
-                if not lenient or made.site in ("world", "input", "action") or agent.hook_shapes():
+                made = build_intervention(with_arrays(wanted.spec, wanted.folder, anywhere=wanted.typed,
+                                                      agent=agent if fits else None))
+                if fits or made.site in ("world", "input", "action"):
                     made.check(agent)
                 made.check_scenario(scenario)
             except HarnessError as problem:
