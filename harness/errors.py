@@ -18,6 +18,7 @@ Every message says what was expected, what came, where, and what to do next.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "WeightsError",
     "WorldError",
     "nearest_names",
+    "out_of_memory",
     "unknown_name",
 ]
 
@@ -99,6 +101,19 @@ class SuiteError(HarnessError):
 
 class VideoError(HarnessError):
     """A video that cannot be read or holds no frames."""
+
+
+def out_of_memory(problem: BaseException) -> HarnessError | None:
+    """What to say of memory that ran out; None for anything else. PyTorch, which may not be here, has many words."""
+    words = str(problem)
+    if not isinstance(problem, MemoryError) and not re.search(
+            "out of memory|(can't|cannot) allocate memory|alloc_failed", words, re.IGNORECASE):
+        return None
+    on_gpu = re.search("cuda|cublas|cudnn", words, re.IGNORECASE)
+    asked = re.search(r"tried to allocate ([\d.]+ \w+)", words, re.IGNORECASE)
+    return HarnessError(f"out of {'GPU ' if on_gpu else ''}memory{f' (it wanted {asked[1]} more)' if asked else ''}: "
+                        "take a smaller size of the agent, --precision bfloat16, fewer --hooks"
+                        f"{', or --device cpu' if on_gpu else ''}")
 
 
 def nearest_names(name: str, known: Iterable[str], n: int = 3) -> list[str]:

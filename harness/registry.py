@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import HarnessError, unknown_name
 
-__all__ = ["TABLES", "data_dir", "load_object", "lookup", "names"]
+__all__ = ["TABLES", "Plugin", "broken_distributions", "data_dir", "installed", "load_object", "load_plugin", "lookup",
+           "names", "registered", "twice"]
 
 TABLES: dict[str, dict[str, str]] = {
     "harness.worlds": {
@@ -67,7 +72,10 @@ TABLES: dict[str, dict[str, str]] = {
         "ZeroAblation": "harness.intervention.feature.ablation:ZeroAblation",
     },
     "harness.analyses": {
-        "attention": "harness.analysis.attention:attention_maps",
+        "attention": "harness.analysis.attention_profiles:attention_profile",
+        "keyframes": "harness.analysis.keyframes:key_frames",
+        "memory": "harness.analysis.memory_knockout:memory",
+        "patching": "harness.analysis.patching:patching",
     },
 }
 
@@ -86,22 +94,84 @@ def data_dir(kind: Literal["scenarios", "agents"]) -> Path:
                        where=str(package), hint="install the package again")
 
 
-def _entry_points(group: str) -> dict[str, metadata.EntryPoint]:
-    found: dict[str, metadata.EntryPoint] = {}
-    for point in metadata.entry_points(group=group):
-        if point.name in TABLES[group] or point.name in found:
-            other = found[point.name].value if point.name in found else TABLES[group][point.name]
-            raise HarnessError(
-                f'two plug-ins are called "{point.name}" in {group}: {other} and {point.value}',
-                hint="uninstall one of the two, or ask its author to rename it",
-            )
-        found[point.name] = point
-    return found
+@dataclass(frozen=True)
+class Plugin:
+    """A name in a plug-in group, and who gives it.
+
+    Attributes:
+        group: One of ``TABLES``.
+        name: As scenarios, agent files and commands say it.
+        path: ``"package.module:Name"``.
+        distribution: Who installed it, such as ``"harness-example 0.1"``; None for what is built in.
+    """
+
+    group: str
+    name: str
+    path: str
+    distribution: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """``world``, ``agent``, ``intervention`` or ``analysis``."""
+        word = self.group.rpartition(".")[2]
+        return "analysis" if word == "analyses" else word.removesuffix("s")
+
+    @property
+    def source(self) -> str:
+        """The distribution; for what is built in, this one."""
+        return self.distribution or f"harness-bench {metadata.version('harness-bench')}"
+
+
+@functools.lru_cache(maxsize=4)
+def _scan(path: tuple[str, ...]) -> tuple[tuple[Plugin, ...], tuple[str, ...]]:
+    """What the distributions on ``path`` register, and what is wrong with those whose metadata cannot be read.
+
+    The first distribution of a name counts, as in Python's own search.
+    """
+    found: list[Plugin] = []
+    broken: list[str] = []
+    seen: set[str] = set()
+    for distribution in metadata.distributions(path=list(path)):
+        called = "a distribution without a name"
+        try:
+            # Many are installed and few are for us: the others are not parsed, so that they cannot break anything.
+            if "harness." not in (distribution.read_text("entry_points.txt") or ""):
+                continue
+            name, called = distribution.metadata["Name"], f"{distribution.metadata['Name']} {distribution.version}"
+            points = [point for point in distribution.entry_points if point.group in TABLES]
+        except Exception as problem:  # whatever a stranger's metadata makes the parser say
+            broken.append(f"the entry points of {called} in {distribution.locate_file('')} cannot be read: "
+                          f"{type(problem).__name__}: {problem}")
+            continue
+        key = str(name).lower().replace("_", "-")
+        if key not in seen:
+            seen.add(key)
+            found += [Plugin(point.group, point.name, point.value, called) for point in points]
+    return tuple(found), tuple(broken)
+
+
+def registered(group: str) -> dict[str, tuple[Plugin, ...]]:
+    """Every name in a plug-in group, sorted, with all who give it: more than one is a clash that ``lookup`` refuses."""
+    table: dict[str, tuple[Plugin, ...]] = {name: (Plugin(group, name, path),) for name, path in TABLES[group].items()}
+    for plugin in _scan(tuple(sys.path))[0]:
+        if plugin.group == group:
+            table[plugin.name] = (*table.get(plugin.name, ()), plugin)
+    return dict(sorted(table.items()))
+
+
+def broken_distributions() -> tuple[str, ...]:
+    """One sentence for each installed distribution that means to register something and cannot be read."""
+    return _scan(tuple(sys.path))[1]
 
 
 def names(group: str) -> list[str]:
     """Every name registered in a plug-in group, built in or installed."""
-    return sorted({*TABLES[group], *_entry_points(group)})
+    return list(registered(group))
+
+
+def installed(group: str) -> dict[str, Plugin]:
+    """Name to plug-in, of those that are not built in; of a name that several give, the first."""
+    return {name: plugins[0] for name, plugins in registered(group).items() if plugins[0].distribution is not None}
 
 
 def load_object(path: str) -> Any:
@@ -110,16 +180,63 @@ def load_object(path: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def lookup(group: str, name: str, *, where: str | None = None, error: type[HarnessError] = HarnessError) -> Any:
-    """The class registered under ``name``.
+def load_plugin(plugin: Plugin, *, base: type | None = None, where: str | None = None,
+                error: type[HarnessError] = HarnessError) -> Any:
+    """Import what a plug-in names.
+
+    Args:
+        plugin: From ``registered``.
+        base: The class that it must be a subclass of; None for a function.
+        where: The place to name in errors; else the plug-in's path.
+        error: The class of errors.
 
     Raises:
-        HarnessError: (or ``error``) when the name is not registered, with the nearest names.
+        HarnessError: (or ``error``) when an installed plug-in cannot be imported, or is no subclass of ``base``, naming
+            its distribution.
     """
-    if name in TABLES[group]:
-        return load_object(TABLES[group][name])
-    points = _entry_points(group)
-    if name in points:
-        return points[name].load()
-    kind = group.rpartition(".")[2].removesuffix("s")
-    raise unknown_name(kind, name, names(group), where=where, error=error)
+    try:
+        loaded = load_object(plugin.path)
+    except Exception as problem:  # a stranger's module may raise anything
+        if plugin.distribution is None:
+            raise
+        raise _refusal(plugin, f"cannot be imported: {type(problem).__name__}: {problem}", where, error) from problem
+    fits = callable(loaded) if base is None else isinstance(loaded, type) and issubclass(loaded, base)
+    if not fits:
+        wanted = "a function" if base is None else f"a class derived from {base.__module__}:{base.__name__}"
+        raise _refusal(plugin, f"is {loaded!r}, expected {wanted}", where, error)
+    return loaded
+
+
+def _refusal(plugin: Plugin, what: str, where: str | None, error: type[HarnessError]) -> HarnessError:
+    return error(f'the {plugin.kind} "{plugin.name}" of {plugin.source} {what}', where=where or plugin.path,
+                 hint=f"its author can mend it; pip uninstall {plugin.source.split()[0]} takes it away")
+
+
+def lookup(group: str, name: str, *, base: type | None = None, where: str | None = None,
+           error: type[HarnessError] = HarnessError) -> Any:
+    """The class or function registered under ``name``.
+
+    Args:
+        group: One of ``TABLES``.
+        name: The name.
+        base: As in ``load_plugin``.
+        where: The place to name in errors.
+        error: The class of errors.
+
+    Raises:
+        HarnessError: (or ``error``) when the name is not registered, with the nearest names; when more than one gives
+            it, with both; or as ``load_plugin`` does.
+    """
+    plugins = registered(group).get(name, ())
+    if not plugins:
+        raise unknown_name(Plugin(group, name, "").kind, name, names(group), where=where, error=error)
+    if len(plugins) > 1:
+        raise twice(name, plugins[0].kind, [f"{plugin.source} ({plugin.path})" for plugin in plugins], where, error)
+    return load_plugin(plugins[0], base=base, where=where, error=error)
+
+
+def twice(name: str, kind: str, givers: Sequence[str], where: str | None = None,
+          error: type[HarnessError] = HarnessError) -> HarnessError:
+    """An error for one name that several give: none of them is preferred in silence."""
+    return error(f'more than one {kind} is called "{name}": {" and ".join(givers)}', where=where,
+                 hint="uninstall one of them, or ask its author to rename it; harness plugins list shows them all")

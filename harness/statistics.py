@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Interval", "block_bootstrap", "bootstrap", "holm", "mcnemar_exact", "rank_p", "wilson"]
+__all__ = ["Interval", "block_bootstrap", "block_means", "bootstrap", "holm", "mcnemar_exact", "percentile_interval",
+           "rank_p", "spearman", "wilson"]
 
 
 class Interval(NamedTuple):
@@ -71,6 +72,20 @@ def rank_p(value: float, null: Sequence[float]) -> float:
     return (1 + sum(abs(draw) >= abs(value) for draw in null)) / (1 + len(null))
 
 
+def spearman(one: npt.ArrayLike, two: npt.ArrayLike) -> float:
+    """Spearman's rank correlation (C. Spearman, 1904), ties at their mean rank; NaN where one side is all the same.
+
+    Args:
+        one: Numbers [n].
+        two: Likewise.
+    """
+    from scipy.stats import rankdata
+
+    first, second = (rankdata(np.asarray(side)) - (np.size(side) + 1) / 2 for side in (one, two))
+    spread = np.sqrt(np.square(first).sum() * np.square(second).sum())
+    return float(first @ second / spread) if spread > 0 else float("nan")
+
+
 def bootstrap(values: Sequence[float], confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """Percentile interval of the mean of independent values (B. Efron, 1979)."""
     return block_bootstrap([np.atleast_1d(np.asarray(value, np.float64)) for value in values], 1, confidence, resamples,
@@ -81,12 +96,9 @@ def block_bootstrap(series: Sequence[npt.NDArray[np.float64]], length: int, conf
                     resamples: int = 2000, seed: int = 0) -> Interval:
     """Percentile interval of a mean over time series whose neighbouring values depend on each other.
 
-    Of one series, blocks of ``length`` that begin anywhere are drawn with repetition, around the end to the start
-    (circular block bootstrap, D. Politis and J. Romano, 1992). Of several, whole series are drawn.
-
     Args:
         series: Values in order of time, each [t].
-        length: Of a block.
+        length: Of a block; see ``block_means``.
         confidence: Coverage, between 0 and 1.
         resamples: How many.
         seed: Of the draws.
@@ -94,22 +106,51 @@ def block_bootstrap(series: Sequence[npt.NDArray[np.float64]], length: int, conf
     Raises:
         ValueError: when there are no values.
     """
-    kept = [one for one in series if len(one)]
+    return percentile_interval(block_means(series, length, resamples, seed), confidence)
+
+
+def block_means(series: Sequence[npt.NDArray[Any]], length: int, resamples: int = 2000,
+                seed: int = 0) -> npt.NDArray[np.float64]:
+    """Means over resampled time series: for the interval of anything that is made of means, such as their ratio.
+
+    Of one series, blocks of ``length`` that begin anywhere are drawn with repetition, around the end to the start
+    (circular block bootstrap, D. Politis and J. Romano, 1992). Of several, whole series are drawn.
+
+    Args:
+        series: Values in order of time, each [t] or [t, quantity]; in one draw all quantities see the same blocks.
+        length: Of a block.
+        resamples: How many.
+        seed: Of the draws.
+
+    Returns:
+        float64 [resamples] or [resamples, quantity].
+
+    Raises:
+        ValueError: when there are no values.
+    """
+    kept = [np.asarray(one, np.float64) for one in series if len(one)]
     if not kept:
         raise ValueError("no values to draw from")
     rng = np.random.default_rng(seed)
     if len(kept) > 1:
-        sums, sizes = np.array([one.sum() for one in kept]), np.array([len(one) for one in kept])
+        sums, sizes = np.array([one.sum(0) for one in kept]), np.array([len(one) for one in kept])
         picks = rng.integers(0, len(kept), (resamples, len(kept)))
-        means = sums[picks].sum(1) / sizes[picks].sum(1)
-    else:
-        (one,) = kept
-        n, length = len(one), max(1, min(length, len(one)))
-        n_blocks = -(-n // length)
-        sums = np.concatenate([[0.0], np.cumsum(np.concatenate([one, one]))])
-        starts = rng.integers(0, n, (resamples, n_blocks))
-        last = n - (n_blocks - 1) * length  # the last block is cut, so that as many values as there are are drawn
-        ends = starts + np.where(np.arange(n_blocks) == n_blocks - 1, last, length)
-        means = (sums[ends] - sums[starts]).sum(1) / n
-    low, high = np.percentile(means, [50 * (1 - confidence), 50 * (1 + confidence)])
+        drawn = sizes[picks].sum(1)
+        return np.asarray(sums[picks].sum(1) / drawn.reshape(-1, *[1] * (sums.ndim - 1)))
+    (one,) = kept
+    n, length = len(one), max(1, min(length, len(one)))
+    n_blocks = -(-n // length)
+    sums = np.concatenate([np.zeros_like(one[:1]), np.cumsum(np.concatenate([one, one]), 0)])
+    starts = rng.integers(0, n, (resamples, n_blocks))
+    last = n - (n_blocks - 1) * length  # the last block is cut, so that as many values as there are are drawn
+    total = sums[starts[:, -1] + last] - sums[starts[:, -1]]
+    blocks = sums[length:length + n] - sums[:n]
+    for number in range(n_blocks - 1):
+        total += blocks[starts[:, number]]
+    return np.asarray(total / n)
+
+
+def percentile_interval(draws: npt.NDArray[np.float64], confidence: float = 0.95) -> Interval:
+    """The interval that leaves equal shares of bootstrap draws [resamples] on both sides."""
+    low, high = np.percentile(draws, [50 * (1 - confidence), 50 * (1 + confidence)])
     return Interval(float(low), float(high))

@@ -342,7 +342,8 @@ def test_agent_and_plugin_commands(fake_agent: str) -> None:
     assert json.loads(call("agent", "show", "noop", "--json").stdout)["hooks"] == {}
     refused(call("agent", "show", "nop"), "noop")
     plugins = json.loads(call("plugins", "list", "--json").stdout)
-    assert {"name": "PixelMask", "source": "built in"} in plugins["harness.interventions"]
+    assert {"name": "PixelMask", "source": "built in", "path": "harness.intervention.input.pixels:PixelMask"} in \
+        plugins["harness.interventions"]
     assert "blockworld" in call("plugins", "list").stdout
 
 

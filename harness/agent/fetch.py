@@ -99,9 +99,10 @@ def checked_digest(path: Path, file: PublishedFile | None = None) -> str:
     """
     try:
         digests = _digests(path, file)
+        _compare(path.name, digests, file, path)
     except OSError as problem:
-        raise WeightsError(f"cannot read {path.name}: {problem.strerror or problem}", where=str(path)) from problem
-    _compare(path.name, digests, file, path)
+        raise WeightsError(f"cannot read {path.name}, or what is recorded of it: {problem.strerror or problem}",
+                           where=str(path)) from problem
     with contextlib.suppress(OSError):  # a cache that cannot be written to can still be read
         _remember(path, digests["sha256"])
     return digests["sha256"]
@@ -334,9 +335,14 @@ def _compare(name: str, digests: Mapping[str, str], file: PublishedFile | None, 
                                f"{expected}", where=str(target), hint="delete it if it is there, and fetch it again")
     record = _record(target)
     try:
-        first = record.read_text(encoding="utf-8").split()[0]
-    except (OSError, ValueError, IndexError):
+        first = record.read_text(encoding="utf-8").partition(" ")[0]
+    except FileNotFoundError:
         return
+    except ValueError:
+        first = ""
+    if not re.fullmatch("[0-9a-f]{64}", first):
+        raise WeightsError(f"{record.name} does not hold the SHA-256 of {name}", where=str(record),
+                           hint="delete it to have the file's digest recorded anew")
     if digests["sha256"] != first:
         raise WeightsError(f"{name} is not the file that was here first: its SHA-256 is {digests['sha256']}, "
                            f"{record.name} says {first}", where=str(target),

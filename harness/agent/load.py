@@ -30,7 +30,7 @@ from harness.agent.published import (
 from harness.agent.released import belongs, convert
 from harness.agent.weights_file import PRECISIONS, read_weights_file
 from harness.errors import AgentError, HarnessError, WeightsError, unknown_name
-from harness.registry import data_dir, load_object, lookup
+from harness.registry import data_dir, installed, load_object, lookup, twice
 from harness.scenario.source import Node, Place, Source, SourceProblem, read_tree
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ _EXACT = "value_head.normalizer."
 _LARGEST_CONFIG = 1 << 20
 _CONFIG = "harness.agent.vpt.config:VPTConfig"
 _POLICIES = {"vpt": "harness.agent.vpt.policy:VPTPolicy", "steve": "harness.agent.steve.policy:StevePolicy"}
-_GOALLESS = "is not told what to do: it takes no prompt and no goal", "an agent that is: steve-1"
+_GOALLESS = ("is not told what to do: it takes no prompt and no goal",
+             "agents that are: steve-nano, and steve-1 once its files are here")
 _NOT_TAKEN = {
     "precision": ("has no network, so it has no precision", "leave the precision out"),
     "prompt": _GOALLESS, "goal": _GOALLESS, "goal_frame": _GOALLESS, "cond_scale": _GOALLESS,
@@ -67,7 +68,7 @@ class AgentDefinition:
 
     Attributes:
         name: The file's name without its ending.
-        path: The file.
+        path: The file; of a plug-in's agent, its module.
         kind: A name of the plug-in group ``harness.agents``.
         headline: The file's description of it, one line.
         arguments: Keyword arguments of the class.
@@ -116,12 +117,14 @@ def agent_names() -> list[str]:
 
 
 def known_names() -> list[str]:
-    """Every name ``load_agent`` knows: the bundled agents, then those that others have published."""
-    return [*agent_names(), *published_names()]
+    """Every name ``load_agent`` knows: the bundled agents, those of plug-ins, those that others have published."""
+    return [*agent_names(), *installed("harness.agents"), *published_names()]
 
 
 def model_card(name_or_path: str | Path) -> str | None:
     """The Markdown beside an agent file that says what it was taught and what it does not know; None without one."""
+    if str(name_or_path) in installed("harness.agents"):
+        return None
     path = data_dir("agents") / f"{name_or_path}.yaml" if str(name_or_path) in published_names() else \
         _find(name_or_path)
     card = path.with_suffix(".md")
@@ -129,11 +132,14 @@ def model_card(name_or_path: str | Path) -> str | None:
 
 
 def read_agent_definition(name_or_path: str | Path) -> AgentDefinition:
-    """Read an agent file: a bundled name, or a path that ends in ``.yaml``.
+    """Read an agent file: a bundled name, or a path that ends in ``.yaml``. A plug-in's agent needs none.
 
     Raises:
-        AgentError: for an unknown name, a missing file, unknown keys or wrong types, with file and line.
+        AgentError: for an unknown name, a missing file, unknown keys or wrong types, with file and line; for a plug-in
+            that cannot be imported.
     """
+    if str(name_or_path) in installed("harness.agents") and str(name_or_path) not in agent_names():
+        return _of_plugin(str(name_or_path))
     path = _find(name_or_path)
     root, lines = _read_mapping(path)
     table = root.plain()
@@ -149,6 +155,24 @@ def read_agent_definition(name_or_path: str | Path) -> AgentDefinition:
     weights, sha256 = _weights_of(table.get("weights"), path, lines.get("weights"))
     return AgentDefinition(path.stem, path, table["kind"], table["description"].strip(), arguments, weights, sha256,
                            str(table.get("licence", "")), lines)
+
+
+def _of_plugin(name: str) -> AgentDefinition:
+    """An agent kind that a plug-in installed is an agent of that name, with its class's own arguments."""
+    cls = lookup("harness.agents", name, base=Agent, error=AgentError)
+    return AgentDefinition(name, Path(inspect.getfile(cls)), name, cls.description)
+
+
+def _refuse_twin(name: str) -> None:
+    """Refuse a plug-in's agent that is called as a bundled or published one.
+
+    Raises:
+        AgentError: naming both.
+    """
+    plugin = installed("harness.agents").get(name)
+    if plugin is not None and name in (*agent_names(), *published_names()):
+        raise twice(name, "agent", ["the one that comes with this package", f"{plugin.source} ({plugin.path})"],
+                    error=AgentError)
 
 
 def _read_mapping(path: Path) -> tuple[Node, dict[str, str]]:
@@ -212,21 +236,23 @@ def load_agent(name_or_path: str | Path, *, device: str = "auto", precision: str
 
     Args:
         name_or_path: A bundled name such as ``vpt-nano``, a published one such as ``vpt-foundation-1x`` (its files
-            must have been fetched), or the path of an agent file (``.yaml``).
+            must have been fetched), that of a plug-in's agent, or the path of an agent file (``.yaml``).
         device: ``auto``, ``cpu`` or ``cuda``; scripted agents compute nothing and take ``auto`` or ``cpu``.
         precision: ``float32``, ``bfloat16`` or ``float16``; None for the agent's own, which is float32 as a rule.
         overrides: Keyword arguments of its class, instead of or beside those in the file.
 
     Raises:
-        AgentError: for an unknown name, key or keyword, or a device that is not there.
+        AgentError: for an unknown name, key or keyword, a device that is not there, or a name that a plug-in's agent
+            shares with another.
         WeightsError: for weights that are missing, have another digest or do not fit.
     """
     if precision is not None:
         overrides["precision"] = precision
+    _refuse_twin(str(name_or_path))
     if str(name_or_path) in published_names():
         return _load_published(published_agent(str(name_or_path)), device, overrides)
     definition = read_agent_definition(name_or_path)
-    cls = lookup("harness.agents", definition.kind, where=str(definition.path), error=AgentError)
+    cls = lookup("harness.agents", definition.kind, base=Agent, where=str(definition.path), error=AgentError)
     arguments = _arguments(cls, definition, device, overrides)
     if definition.weights is not None:
         if "weights" not in _keywords(cls):
@@ -251,7 +277,7 @@ def takes(name_or_path: str | Path, keyword: str) -> bool:
     """
     published = str(name_or_path) in published_names()
     kind = published_agent(str(name_or_path)).kind if published else read_agent_definition(name_or_path).kind
-    return keyword in _keywords(lookup("harness.agents", kind, error=AgentError))
+    return keyword in _keywords(lookup("harness.agents", kind, base=Agent, error=AgentError))
 
 
 def _keywords(cls: Any) -> list[str]:
@@ -282,15 +308,15 @@ def _load_published(agent: PublishedAgent, device: str, overrides: Mapping[str, 
     source = present_source(agent)
     if source is None:
         raise not_here(agent)
-    cls = lookup("harness.agents", agent.kind, error=AgentError)
+    cls = lookup("harness.agents", agent.kind, base=Agent, error=AgentError)
     folder = agent_folder(agent)
+    files = {file.role: folder / file.file for file in source.files if file.needed}
     definition = AgentDefinition(agent.name, folder, agent.kind, agent.trained_for, {"size": agent.size},
-                                 licence=agent.licence)
+                                 files["weights"], licence=agent.licence)
     arguments = _arguments(cls, definition, device, overrides)
     digests = {file.file: checked_digest(folder / file.file, file) for file in source.files
                if (folder / file.file).is_file()}
     _check_model_file(agent, source)
-    files = {file.role: folder / file.file for file in source.files if file.needed}
     arguments["weights"] = _part_of(files["weights"], agent.kind, arguments.get("precision", "float32"))
     if agent.kind == "steve":
         # They are read when a goal asks for them; MineCLIP is larger than all the rest.
@@ -405,7 +431,7 @@ def _built(cls: Any, arguments: Mapping[str, Any], definition: AgentDefinition, 
     # With arguments that the caller gave, the mistake may not be in the file.
     where = None if told_here else definition.lines.get("arguments", str(definition.path))
     try:
-        agent = cls(**arguments)
+        agent: Agent = cls(**arguments)
     except WeightsError as problem:
         problem.where = problem.where or str(definition.weights or definition.path)
         raise
@@ -416,7 +442,6 @@ def _built(cls: Any, arguments: Mapping[str, Any], definition: AgentDefinition, 
         # A class may lean on Python for a value of the wrong kind; from a file that is a mistake in the file.
         raise AgentError(f"these arguments do not fit agents of kind {definition.kind}: {_one_line(problem)}",
                          where=where) from problem
-    assert isinstance(agent, Agent)
     return agent
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.agent.pickles import Record, walk_pickle
-from harness.errors import WeightsError, nearest_names
+from harness.errors import WeightsError, nearest_names, out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +44,8 @@ _MOST_PICKLE = 32 << 20
 _MAPPED = 32 << 20
 """Bytes read through one mapping before it is let go."""
 _ZIP_MAGIC = b"PK\x03\x04"
+_ZIP_END, _ZIP64_END = 22, 76
+"""Bytes of the record that ends an archive, and of the two before it in one of 64 bits."""
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _HINT = "expected safetensors, or a state dict of tensors saved by torch.save"
 
@@ -64,8 +66,9 @@ def read_weights_file(path: str | Path, precision: str | None = None, *, exact: 
         Tensors of their own memory; names that are tied in the file give the same tensor.
 
     Raises:
-        WeightsError: for a missing, damaged or foreign file, one that would have to run code, and one that claims
-            more than it holds.
+        WeightsError: for a missing, damaged or foreign file, one that would have to run code, one that claims more
+            than it holds, and with a ``precision`` for float64, which no published file has.
+        HarnessError: when there is not enough memory for what is in it.
     """
     path, wish = _file(Path(path)), _Wish(precision, exact, wanted or (lambda name: True))
     try:
@@ -76,6 +79,9 @@ def read_weights_file(path: str | Path, precision: str | None = None, *, exact: 
         raise WeightsError(f"{path.name} is not a weights file that can be read without running code: "
                            f"{problem.message}", where=str(path), hint=problem.hint or _HINT) from problem
     except Exception as problem:  # each reader has its own errors for a damaged file
+        lack = out_of_memory(problem)
+        if lack is not None:
+            raise lack from problem
         raise WeightsError(f"{path.name} is not a weights file that can be read without running code: "
                            f"{_refusal(problem)}", where=str(path), hint=_HINT) from problem
 
@@ -118,11 +124,13 @@ class _Wish:
     wanted: Callable[[str], bool]
 
     def fresh(self, name: str, tensor: Tensor) -> Tensor:
-        """A contiguous copy with memory of its own."""
+        """A contiguous copy with memory of its own; only what somebody asked to be narrowed loses digits."""
         import torch
 
         dtype = tensor.dtype
         if self.precision is not None and tensor.is_floating_point():
+            if dtype == torch.float64:
+                raise WeightsError(f"{name[:200]}: expected float32, bfloat16 or float16, got float64")
             spared = self.exact is not None and self.exact in name
             dtype = torch.float32 if spared else getattr(torch, self.precision)
         return torch.empty(tensor.shape, dtype=dtype).copy_(tensor.detach())
@@ -221,6 +229,7 @@ def _load(path: Path, nested: bool, *, mmap: bool) -> dict[str, Tensor]:
 
 def _open_zip(path: Path, made: list[Record]) -> tuple[Any, dict[str, int]]:
     """What the archive's pickle describes, and the bytes of each storage; nothing is unpacked before it is counted."""
+    _check_end(path)
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if len(entries) > _MOST_ENTRIES:
@@ -242,6 +251,28 @@ def _open_zip(path: Path, made: list[Record]) -> tuple[Any, dict[str, int]]:
                             made=made)
     prefix = f"{root}data/"
     return table, {name.removeprefix(prefix): size for name, size in names.items() if name.startswith(prefix)}
+
+
+def _check_end(path: Path) -> None:
+    """One archive from the file's first byte to its last.
+
+    Where a directory does not lie right before the records that point to it, PyTorch counts from the start of the file
+    and Python back from its end: each could read another archive, and what is checked here would not be what is loaded.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(-min(size, _ZIP_END + _ZIP64_END), os.SEEK_END)
+        tail = file.read().rjust(_ZIP_END + _ZIP64_END, b"\0")
+    end, end64 = tail[_ZIP64_END:], tail[:_ZIP64_END]
+    at = size - _ZIP_END
+    n_bytes, start = struct.unpack("<II", end[12:20])
+    whole = end[:4] == b"PK\5\6" and end[20:] == b"\0\0"  # no comment behind it
+    if end64[-20:-16] == b"PK\6\7":  # a locator, and before it the record in 64 bits that takes the other's place
+        at -= _ZIP64_END
+        n_bytes, start, record = struct.unpack("<QQ8xQ4x", end64[40:])
+        whole = whole and record == at and end64[:4] == b"PK\6\6"
+    if not whole or start + n_bytes != at:
+        raise WeightsError("the archive is not all of the file: something stands before, behind or amid its directory")
 
 
 def _root(names: Mapping[str, int]) -> str:

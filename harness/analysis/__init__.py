@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.analysis.attention import AttentionMaps, attention_maps
+    from harness.analysis.attention_profiles import AttentionProfile, attention_profile
     from harness.analysis.comparison import Comparison, compare
     from harness.analysis.effects import Effect, effect
+    from harness.analysis.keyframes import KeyFrames, key_frames
     from harness.analysis.means import difference_of_means, mean_activation
     from harness.analysis.result import Result
 
-_DOOR = {"AttentionMaps": "attention", "Comparison": "comparison", "Effect": "effects", "Result": "result",
-         "attention_maps": "attention", "compare": "comparison", "difference_of_means": "means", "effect": "effects",
-         "mean_activation": "means"}
+_DOOR = {"AttentionMaps": "attention", "AttentionProfile": "attention_profiles", "Comparison": "comparison",
+         "Effect": "effects", "KeyFrames": "keyframes", "Result": "result", "attention_maps": "attention",
+         "attention_profile": "attention_profiles", "compare": "comparison", "difference_of_means": "means",
+         "effect": "effects", "key_frames": "keyframes", "mean_activation": "means"}
 
-__all__ = ["AttentionMaps", "Comparison", "Effect", "Result", "attention_maps", "compare", "difference_of_means",
-           "effect", "mean_activation"]
+__all__ = ["AttentionMaps", "AttentionProfile", "Comparison", "Effect", "KeyFrames", "Result", "attention_maps",
+           "attention_profile", "compare", "difference_of_means", "effect", "key_frames", "mean_activation"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.agent.agent import Agent, AgentOutput
-from harness.analysis.open_loop import Progress, check_key, kl_divergence, log_odds, look_over, ticks
+from harness.analysis.open_loop import Progress, check_key, check_untreated, kl_divergence, log_odds, look_over, ticks
 from harness.analysis.result import Result, result_provenance
 from harness.errors import InterventionError, RecordingError
 from harness.intervention.intervention import Intervention
@@ -156,16 +156,7 @@ def _refuse(recordings: Sequence[Recording], interventions: Sequence[Interventio
             raise InterventionError(f"{each.name or type(each).__name__} changes what is played, not what is chosen: "
                                     "over a recording it does nothing",
                                     hint="use it in `harness fork`, and compare what comes of it")
-    for recording in recordings:
-        where = str(recording.path)
-        if not len(recording):
-            raise RecordingError(f"the recording has no steps: {recording.summary}", where=where)
-        if recording.header["interventions"]:
-            raise RecordingError("the recording was made under interventions, so nothing in it is untreated",
-                                 where=where, hint="take one that was made without --intervene")
-        if recording.first_step:
-            raise RecordingError("the recording is a fork, and the memory it began with is not built here", where=where,
-                                 hint="take the recording that it was made from")
+    check_untreated(recordings)
 
 
 def _differences(base: Sequence[AgentOutput], treated: Sequence[AgentOutput], keys: Sequence[str]) -> dict[str, Float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ from harness.replay.replay import recorded_action, recorded_world
 from harness.rollout import spawn_streams
 from harness.world.action import check_action
 
-__all__ = ["Progress", "check_key", "kl_divergence", "log_odds", "look_over", "ticks"]
+__all__ = ["Progress", "Shown", "check_key", "check_untreated", "kl_divergence", "listen", "log_odds",
+           "look_over", "ticks"]
 
 Float = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -40,6 +41,24 @@ def check_key(key: str) -> None:
     """
     if key not in BUTTON_NAMES:
         raise unknown_name("key", key, BUTTON_NAMES)
+
+
+def check_untreated(recordings: Sequence[Recording]) -> None:
+    """Refuse recordings over which an agent cannot be run again as it was.
+
+    Raises:
+        RecordingError: for one without steps, one that was made under interventions, or a fork.
+    """
+    for recording in recordings:
+        where = str(recording.path)
+        if not len(recording):
+            raise RecordingError(f"the recording has no steps: {recording.summary}", where=where)
+        if recording.header["interventions"]:
+            raise RecordingError("the recording was made under interventions, so nothing in it is untreated",
+                                 where=where, hint="take one that was made without --intervene")
+        if recording.first_step:
+            raise RecordingError("the recording is a fork, and the memory it began with is not built here", where=where,
+                                 hint="take the recording that it was made from")
 
 
 @functools.cache
@@ -80,6 +99,41 @@ def ticks(progress: Progress | None, total: int) -> Callable[[int], None]:
     return tick
 
 
+def listen(recording: Recording, agent: Agent, hooks: Sequence[str], tick: Callable[[int], None]
+           ) -> Iterator[list[AgentOutput]]:
+    """The agent over the pictures that it saw, some at a time, with its activations; nothing of it is kept.
+
+    Args:
+        recording: From its first step on. What edits inside the agent did when it was made is not done again.
+        agent: One with a network.
+        hooks: Names whose activations to bring.
+        tick: Called with the number of steps done.
+
+    Yields:
+        Outputs of neighbouring steps, in order, each with ``activations`` of its own.
+
+    Raises:
+        RecordingError: for a recording without steps, or a fork.
+        AgentError: for an agent that has no network.
+    """
+    where = str(recording.path)
+    if not len(recording):
+        raise RecordingError(f"the recording has no steps: {recording.summary}", where=where)
+    if recording.first_step:
+        raise RecordingError("the recording is a fork, and the memory it began with is not built here", where=where,
+                             hint="take the recording that it was made from")
+    if not hasattr(agent, "look_ahead"):
+        raise AgentError(f"{agent.name} has no network to look into", hint="use an agent with one, such as vpt-nano")
+    state, most = agent.initial_state(), chunk_length(agent, hooks)
+    if hasattr(agent, "begin"):  # what an episode draws at its first frame, from the stream it drew from then
+        state = agent.begin(state, spawn_streams(recording.seed)[1])
+    for start in range(0, len(recording), most):
+        frames = recording.agent_pov[start:start + most]
+        chosen, state = agent.look_ahead(frames, state, hooks)
+        yield [choose(None) for choose in chosen]
+        tick(len(frames))
+
+
 def look_over(recording: Recording, agent: Agent, stack: Sequence[Intervention], like: Sequence[Intervention],
               tick: Callable[[int], None]) -> tuple[list[AgentOutput], set[int]]:
     """The outputs over a recording under a stack, and the steps in which something was applied.
@@ -98,7 +152,7 @@ def look_over(recording: Recording, agent: Agent, stack: Sequence[Intervention],
     most = 1 if waits or not hasattr(agent, "look_ahead") else chunk_length(agent, ())
     state, outputs, touched = agent.initial_state(), list[AgentOutput](), set[int]()
     with contextlib.ExitStack() as scope:
-        shown = scope.enter_context(_Shown(recording, waits or any(e.site == "world" or e.needs_world for e in like)))
+        shown = scope.enter_context(Shown(recording, waits or any(e.site == "world" or e.needs_world for e in like)))
         edits = scope.enter_context(InterventionStack(
             stack, agent=agent, seed=recording.seed, world=shown.world, n_steps=len(recording)))
         edits.begin(shown.info if shown.world else None)
@@ -113,8 +167,20 @@ def look_over(recording: Recording, agent: Agent, stack: Sequence[Intervention],
     return outputs, touched
 
 
-class _Shown:
-    """The pictures of a recording as a stack leaves them, and the world that they come from where it is needed."""
+class Shown:
+    """The pictures of a recording as a stack leaves them, and the world that they come from where it is needed.
+
+    Args:
+        recording: Whose.
+        with_world: Whether to make its world again.
+
+    Attributes:
+        world: The world at the picture that ``next`` gives next; None without one.
+        info: The world's info there, or the row before it.
+
+    Raises:
+        RecordingError: for a world that promises no equal frames.
+    """
 
     def __init__(self, recording: Recording, with_world: bool) -> None:
         self.recording, self.info = recording, dict[str, Any]()
@@ -125,7 +191,7 @@ class _Shown:
                                  "again", where=str(recording.path),
                                  hint="use interventions that need no world")
 
-    def __enter__(self) -> _Shown:
+    def __enter__(self) -> Shown:
         if self.world is not None:
             observation, self.info = self.world.reset(seed=spawn_streams(self.recording.seed)[0])
             self._pov = observation["pov"]

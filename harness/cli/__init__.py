@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -12,7 +11,7 @@ from typing import Any
 
 import click
 
-from harness.errors import HarnessError, unknown_name
+from harness.errors import HarnessError, out_of_memory, unknown_name
 from harness.registry import load_object
 
 __all__ = ["LazyGroup", "Refusal", "cli", "in_words", "main"]
@@ -31,7 +30,8 @@ _COMMANDS = {
     "export": ("harness.cli.export:export", "Write a recording in another format."),
     "scenario": ("harness.cli.scenario:scenario", "List, show, check and preview scenarios."),
     "agent": ("harness.cli.agent:agent", "List, show and fetch agents."),
-    "plugins": ("harness.cli.plugins:plugins", "List what is registered."),
+    "plugins": ("harness.cli.plugins:plugins", "List and check what is registered."),
+    "check": ("harness.cli.check:check", "Check a plug-in against the laws of its kind."),
 }
 
 
@@ -55,19 +55,6 @@ def in_words(message: str) -> str:
     """
     message = "".join(c if c == "\n" or c.isprintable() else ascii(c)[1:-1] for c in message)
     return message if message.startswith("error:") else f"error: {message}"
-
-
-def _out_of_memory(problem: BaseException) -> HarnessError | None:
-    """What to say of memory that ran out; None for anything else. PyTorch, which may not be here, has many words."""
-    words = str(problem)
-    if not isinstance(problem, MemoryError) and not re.search("out of memory|can't allocate memory|alloc_failed", words,
-                                                              re.IGNORECASE):
-        return None
-    on_gpu = re.search("cuda|cublas|cudnn", words, re.IGNORECASE)
-    asked = re.search(r"tried to allocate ([\d.]+ \w+)", words, re.IGNORECASE)
-    return HarnessError(f"out of {'GPU ' if on_gpu else ''}memory{f' (it wanted {asked[1]} more)' if asked else ''}: "
-                        "take a smaller size of the agent, --precision bfloat16, fewer --hooks"
-                        f"{', or --device cpu' if on_gpu else ''}")
 
 
 class LazyGroup(click.Group):
@@ -112,7 +99,7 @@ class LazyGroup(click.Group):
         except HarnessError as problem:
             raise Refusal(problem) from problem
         except (MemoryError, RuntimeError) as problem:
-            lack = _out_of_memory(problem)
+            lack = out_of_memory(problem)
             if lack is None:
                 raise
             raise Refusal(lack) from problem

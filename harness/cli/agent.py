@@ -25,8 +25,10 @@ from harness.agent.published import (
     published_names,
 )
 from harness.cli.names import AGENT, PUBLISHED, bytes_in_words, echo_json
+from harness.errors import AgentError
 from harness.recording.recorder import estimate_activation_bytes
 from harness.recording.schema import plain
+from harness.registry import Plugin, installed
 
 __all__ = ["agent"]
 
@@ -46,13 +48,18 @@ def list_agents(as_json: bool) -> None:
     """List the agents that can be named: bundled ones, and those that others have published."""
     bundled, published = [_bundled_row(name) for name in agent_names()], [_published_row(published_agent(name))
                                                                           for name in published_names()]
+    added = [_plugin_row(plugin) for plugin in installed("harness.agents").values()]
     if as_json:
-        echo_json([*bundled, *published])
+        echo_json([*bundled, *added, *published])
         return
-    width = max(len(row["name"]) for row in (*bundled, *published))
+    width = max(len(row["name"]) for row in (*bundled, *added, *published))
     click.echo("bundled")
     for row in bundled:
         click.echo(f"  {row['name']:<{width}}  {row['description']} ({row['licence']})")
+    if added:
+        click.echo("\nfrom plug-ins")
+    for row in added:
+        click.echo(f"  {row['name']:<{width}}  {row['description']}")
     click.echo("\npublished by others (harness agent fetch NAME)")
     for row in published:
         here = "here" if row["present"] else "not here"
@@ -66,6 +73,14 @@ def _bundled_row(name: str) -> dict[str, Any]:
     return {"name": name, "bundled": True, "kind": definition.kind, "description": definition.description,
             "licence": definition.licence, "present": True,
             "bytes": definition.weights.stat().st_size if definition.weights and definition.weights.is_file() else 0}
+
+
+def _plugin_row(plugin: Plugin) -> dict[str, Any]:
+    # It is not imported, so that a broken one stands in nobody's way.
+    taken = plugin.name in (*agent_names(), *published_names())
+    return {"name": plugin.name, "bundled": False, "kind": plugin.name,
+            "description": f"of {plugin.source}{': refused, the name is taken' if taken else ''}",
+            "licence": "", "present": True, "bytes": 0}
 
 
 def _published_row(row: PublishedAgent) -> dict[str, Any]:
@@ -183,6 +198,9 @@ def _echo_card(card: str) -> None:
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 def fetch(name: str, source: str | None, quiet: bool) -> None:
     """Download a published agent's files into the cache; go on where an earlier download broke off."""
+    if name in agent_names():
+        raise AgentError(f"{name} comes with this package: there is nothing to fetch",
+                         hint=f"harness agent show {name}")
     row = published_agent(name)
     origin = row.source(source)
     if not quiet:

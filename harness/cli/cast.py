@@ -7,7 +7,7 @@ are looked up, and what does not exist is reported with its place in the file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import click
@@ -48,7 +48,8 @@ def cast_agent(source: str, scenario: Scenario, name: str | None, device: str | 
     keywords = {key: value for key, value in keywords.items() if value is not None}
     if name is not None and name != scenario.agent.name:
         return _remarked(load_agent(name, **keywords))
-    with _pointing(source, "agent", "name"):
+    # What was given on the command line is not the file's mistake.
+    with nullcontext() if keywords else _pointing(source, "agent", "name"):
         options = dict(scenario.agent.options)
         if {"prompt", "goal"} & keywords.keys():  # what it is told here takes the place of what the scenario tells it
             for key in ("prompt", "goal", "goal_frame"):

@@ -12,10 +12,10 @@ from click.shell_completion import CompletionItem
 from harness.agent.load import known_names
 from harness.agent.published import published_names
 from harness.batch.load import suite_names
-from harness.registry import names
+from harness.registry import TABLES, names
 from harness.scenario.load import scenario_names
 
-__all__ = ["AGENT", "ANALYSIS", "BACKEND", "PUBLISHED", "SCENARIO", "SUITE", "bytes_in_words", "echo_json"]
+__all__ = ["AGENT", "ANALYSIS", "BACKEND", "PLUGIN", "PUBLISHED", "SCENARIO", "SUITE", "bytes_in_words", "echo_json"]
 
 
 class _Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
@@ -33,6 +33,7 @@ AGENT = _Name("agent", known_names, files=True)
 PUBLISHED = _Name("agent", published_names, files=False)
 ANALYSIS = _Name("analysis", lambda: names("harness.analyses"), files=False)
 SUITE = _Name("suite", suite_names, files=True)
+PLUGIN = _Name("plugin", lambda: [name for group in TABLES for name in names(group)], files=False)
 BACKEND = _Name("backend", lambda: [n for n in names("harness.worlds") if n != "video"], files=False)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from harness.analysis.attention import attention_maps
 from harness.analysis.result import Result
 from harness.analysis.run import find_analysis
 from harness.cli.names import AGENT, echo_json
@@ -85,10 +86,12 @@ def replay(ctx: click.Context, recording: Path, verify: bool, tolerance: float, 
 
 def _results(recording: Recording, overlays: Sequence[str], agent_name: str | None, device: str | None,
              ticker: Ticker) -> list[Result]:
-    """What the analyses among the overlays say of a recording."""
-    found = []
+    """What the analyses among the overlays say of a recording; of attention the map of every step is drawn."""
+    found: list[Result] = []
     for name in dict.fromkeys(overlays):
-        if name in _DRAWN:
+        if name == "attention":
+            found.append(attention_maps(recording))
+        elif name in _DRAWN:
             ticker.start(name, None)
             found.append(find_analysis(name)([recording], {}, progress=ticker.to,
                                              agent=lambda: recorded_agent(recording, agent_name, device)))

@@ -15,7 +15,7 @@ from harness.cli.goal import goal_options
 from harness.cli.names import AGENT, echo_json
 from harness.cli.progress import Ticker
 from harness.cli.run import announce_size
-from harness.errors import RecordingError
+from harness.errors import AgentError, RecordingError
 from harness.recording.human_play import video_scenario
 from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
@@ -59,6 +59,9 @@ def trace(video: Path, agent_name: str, hooks: tuple[str, ...], seed: int, steps
     recorder = Recorder(out, columns=None if teacher is None else teacher.columns)
     with _world(video, recording, steps) as world, Ticker(quiet=quiet) as ticker:
         agent = load_agent(agent_name, precision=precision, **told, **({} if device is None else {"device": device}))
+        if agent.privileged:
+            raise AgentError(f"{agent.name} goes by the world's state, and pictures have none",
+                             hint="choose an agent that sees pictures only, such as vpt-nano")
         traced = cast_hooks(agent, hooks, _USUAL)
         if hasattr(agent, "look_ahead"):
             agent = AheadAgent(agent, world.upcoming, chunk_length(agent, traced))

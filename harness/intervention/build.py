@@ -13,7 +13,7 @@ from harness.intervention.schedule import SCHEDULE_KEYS, Schedule
 from harness.registry import lookup
 from harness.scenario.schema import Scenario
 
-__all__ = ["build_intervention", "from_scenario", "named_spec"]
+__all__ = ["build_as", "build_intervention", "from_scenario", "named_spec"]
 
 _WORDS = {"from": "first", "to": "last"}
 """A scenario's words for the corners of a box; in Python, ``from`` is taken."""
@@ -31,11 +31,28 @@ def build_intervention(spec: Mapping[str, Any], *, where: str | None = None) -> 
     Raises:
         InterventionError: for an unknown kind or field, a missing field, or a value that does not fit.
     """
+    return build_as(_class_of(spec, where), spec, where=where)
+
+
+def _class_of(spec: Mapping[str, Any], where: str | None) -> type[Intervention]:
     kind = spec.get("kind") if isinstance(spec, Mapping) else None
     if not isinstance(kind, str):
         raise InterventionError(f"expected an intervention with a kind, got {spec!r}", where=where)
-    build = lookup("harness.interventions", kind, where=where, error=InterventionError)
-    known = {field.name: field for field in dataclasses.fields(build) if field.name != "schedule"}
+    found: type[Intervention] = lookup("harness.interventions", kind, base=Intervention, where=where,
+                                       error=InterventionError)
+    return found
+
+
+def build_as(cls: type[Intervention], spec: Mapping[str, Any], *, where: str | None = None) -> Intervention:
+    """Build an intervention of a class that need not be registered; ``spec`` and errors as in ``build_intervention``.
+
+    Args:
+        cls: The class; ``kind`` in ``spec`` is passed over.
+        spec: Fields and schedule.
+        where: The place to name in errors.
+    """
+    kind = cls.__name__
+    known = {field.name: field for field in dataclasses.fields(cls) if field.name != "schedule"}
     values = {_WORDS.get(key, key) if _WORDS.get(key) in known and _WORDS[key] not in spec else key: value
               for key, value in spec.items() if key not in ("kind", "site", "description")}
     for key in values:
@@ -47,13 +64,11 @@ def build_intervention(spec: Mapping[str, Any], *, where: str | None = None) -> 
         raise InterventionError(f"{kind} needs {', '.join(missing)}", where=where)
     try:
         schedule = Schedule(**{key: values.pop(key) for key in SCHEDULE_KEYS if key in values})
-        made = build(**values, schedule=schedule)
+        return cls(**values, schedule=schedule)
     except InterventionError as problem:
         raise InterventionError(problem.message, where=problem.where or where, hint=problem.hint) from problem
     except (TypeError, ValueError) as problem:
         raise InterventionError(f"{kind}: {problem}", where=where) from problem
-    assert isinstance(made, Intervention)
-    return made
 
 
 def named_spec(scenario: Scenario, word: str, *, where: str | None = None) -> dict[str, Any]:

@@ -394,8 +394,9 @@ class MemoryKnockout(_Unread):
         """
         rng = np.random.default_rng(seed)
         if self.ages is not None:
-            near = range(max(1, self.ages[0] - 8), max(_window(agent)[2], self.ages[-1] + 8))
-            others = [age for age in near if age not in self.ages and age <= self.ages[-1] + 8]
+            end = self.ages[-1] + 9
+            end = end if self.mode == "full" else min(end, _window(agent)[2])  # only full reaches beyond the window
+            others = [age for age in range(max(1, self.ages[0] - 8), end) if age not in self.ages]
         elif self.steps is not None:
             others = [s for s in range(max(0, self.steps[0] - 8), self.steps[-1] + 9) if s not in self.steps]
         else:

@@ -88,6 +88,9 @@ def import_human_play(video: str | Path, actions: str | Path, out: str | Path, *
         VideoError: for a video that cannot be read.
     """
     video, actions = Path(video), Path(actions)
+    if video.suffix == ".jsonl" and actions.suffix != ".jsonl":
+        raise RecordingError(f"{video.name} is an action file, and stands in the video's place",
+                             hint="the video comes first, then its action file")
     version = recorder_version or _version_of(actions)
     read = read_action_file(actions, gui_scale=GUI_SCALES.get(version or "", 1.0))
     n_pictures = load_object("harness.world.video:count_pictures")(video)  # av and cv2 come late

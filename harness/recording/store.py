@@ -202,7 +202,7 @@ def open_tensors(path: Path) -> Any:
 def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
     """Write a snapshot as one safetensors file: the world's bytes, the agent's arrays, the streams as JSON."""
     folder.mkdir(exist_ok=True)
-    tensors = {f"{_AGENT}{name}": np.ascontiguousarray(value) for name, value in snapshot.agent.items()}
+    tensors = {f"{_AGENT}{name}": np.asarray(value, order="C") for name, value in snapshot.agent.items()}
     if snapshot.world is not None:
         tensors[_WORLD] = np.frombuffer(snapshot.world, np.uint8)
     metadata = {"index": str(snapshot.index), "streams": json.dumps(_untied(snapshot.streams)),

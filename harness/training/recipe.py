@@ -234,14 +234,14 @@ def read_recipe(name_or_path: str | Path, *, seed: int | None = None, smoke: boo
     """
     definition = read_agent_definition(name_or_path)
     path = definition.path
+    if definition.kind not in ("vpt", "steve"):
+        raise TrainingError(f"only agents of kind vpt and steve can be trained, this one is of kind {definition.kind}",
+                            where=str(path))
     root, _ = read_tree(Source(str(path), path.read_text(encoding="utf-8")))
     table = root.plain()
     if not isinstance(table.get("training"), dict):
         raise TrainingError(f'agent "{definition.name}" has no recipe: its file says nothing under "training"',
                             where=str(path), hint="docs/training.md shows one; agents/recipes/ holds the bundled ones")
-    if definition.kind not in ("vpt", "steve"):
-        raise TrainingError(f"only agents of kind vpt and steve can be trained, this one is of kind {definition.kind}",
-                            where=str(path))
     training = _inherited(table["training"], path)
     try:
         recipe = Recipe.model_validate(training)

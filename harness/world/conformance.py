@@ -18,12 +18,13 @@ import numpy as np
 from gymnasium import spaces
 
 from harness.errors import WorldError
+from harness.scenario.load import load_scenario
 from harness.world.action import KEYS, Action, action_space
-from harness.world.world import World
+from harness.world.world import World, make_world
 
 __all__ = [
-    "CHECKS", "check_actions", "check_closing", "check_commands", "check_episode", "check_looking", "check_seeds",
-    "check_snapshots", "check_spaces", "check_world",
+    "CHECKS", "bench_world", "check_actions", "check_closing", "check_commands", "check_episode", "check_looking",
+    "check_seeds", "check_snapshots", "check_spaces", "check_world", "some_actions",
 ]
 
 Make = Callable[[], World]
@@ -38,6 +39,11 @@ def check_world(make: Make) -> None:
     """
     for check in CHECKS:
         check(make)
+
+
+def bench_world() -> World:
+    """The world that agents and interventions are tried in: the bundled scenario ``villager`` in blockworld."""
+    return make_world(load_scenario("villager"))
 
 
 def some_actions(n: int, seed: int = 0) -> list[Action]:

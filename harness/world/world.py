@@ -236,8 +236,7 @@ def make_world(scenario: Scenario, backend: str = "blockworld", **keywords: Any)
     Raises:
         WorldError: for an unknown backend.
     """
-    world = lookup("harness.worlds", backend, error=WorldError)(scenario, **keywords)
-    assert isinstance(world, World)
+    world: World = lookup("harness.worlds", backend, base=World, error=WorldError)(scenario, **keywords)
     return world
 
 

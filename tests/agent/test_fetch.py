@@ -228,6 +228,17 @@ def test_where_no_digest_is_published_the_first_one_counts(shelf: Any, tmp_path:
         checked_digest(path)
 
 
+@pytest.mark.parametrize("record", [b"", b"\n", b"\xff\xfe", b"0123  f\n", "ü".encode()])
+def test_a_record_that_holds_no_digest_is_no_pass(record: bytes, shelf: Any, tmp_path: Path) -> None:
+    (tmp_path / "f.sha256").write_bytes(record)
+    with pytest.raises(WeightsError, match="f.sha256 does not hold the SHA-256 of f"):
+        download(shelf.address, tmp_path / "f")
+    assert only(tmp_path) == {"f.sha256"}
+    (tmp_path / "f").write_bytes(BODY)
+    with pytest.raises(WeightsError, match="does not hold the SHA-256"):
+        checked_digest(tmp_path / "f")
+
+
 @pytest.mark.parametrize(("change", "words"), [
     ({"kind": "text/html"}, "sent a web page"), ({"length": False}, "does not say how long"),
     ({"body": BODY * 3}, r"15,360,000 bytes, expected about 5,120,000"),
@@ -333,6 +344,8 @@ def test_files_for_people(row: PublishedAgent) -> None:
 
 
 def test_unknown_names() -> None:
+    result = call("fetch", "vpt-nano")
+    assert result.exit_code == 2 and "vpt-nano comes with this package" in result.stderr
     result = call("fetch", "vpt-fundation-1x")
     assert result.exit_code == 2 and "vpt-foundation-1x" in result.stderr
     with pytest.raises(AgentError, match="unknown published agent"):

@@ -386,6 +386,25 @@ def test_odd_archives(tmp_path: Path) -> None:
         read_weights_file(path)
 
 
+def test_an_archive_glued_to_another(tmp_path: Path) -> None:
+    """Python reads the one behind, PyTorch the one in front: what was checked would not be what is loaded."""
+    checked, loaded, path = (tmp_path / name for name in ("checked", "loaded", "a.weights"))
+    archive(checked, tensor_program(shape=(1,)), {"0": struct.pack("<2f", 1, 2)})
+    archive(loaded, tensor_program(shape=(2,)), {"0": struct.pack("<2f", 5, 6)})
+    path.write_bytes(loaded.read_bytes() + checked.read_bytes())
+    with zipfile.ZipFile(path) as file:
+        assert file.read("archive/data.pkl") == tensor_program(shape=(1,))
+    assert torch.load(path, weights_only=True)["a"].tolist() == [5, 6], "the set is not vacuous"
+    torch.save({"a": torch.ones(2)}, checked)
+    whole = checked.read_bytes()
+    end64 = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, 9, len(whole) - 31)
+    for data in (path.read_bytes(), b"x" + whole, whole + b"x", whole[:-2] + b"\1\0x",
+                 whole[:-98] + end64 + whole[-42:], whole[:-34] + struct.pack("<Q", 40) + whole[-26:]):
+        path.write_bytes(data)
+        with pytest.raises(WeightsError, match="not all of the file"):
+            read_weights_file(path)
+
+
 class Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path.touch, (Path("ran"),))

@@ -67,6 +67,33 @@ def test_peak_memory_of_loading_a_1x(ending: str, precision: str, tmp_path: Path
     assert described < 100e6, "a description allocates no weights"
 
 
+LACKING = """
+import resource, sys
+from click.testing import CliRunner
+from harness.agent.load import read_weights_file
+from harness.errors import HarnessError
+read_weights_file(sys.argv[1], wanted=lambda name: name == "a")  # what every reading takes
+with open("/proc/self/statm") as file:
+    room = int(file.read().split()[0]) * resource.getpagesize() + (int(sys.argv[2]) << 20)
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+try:
+    read_weights_file(sys.argv[1], "float32")
+except HarnessError as problem:
+    print(type(problem).__name__, problem)
+"""
+
+
+@needs_proc
+@pytest.mark.parametrize(("ending", "room"), [("weights", 50), ("safetensors", 350)])  # MB: for the mapping, for copies
+def test_too_little_memory_is_no_fault_of_the_file(ending: str, room: int, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{ending}"
+    weights = {"a": torch.zeros(1), **{f"b{i}": torch.zeros(64 << 20, dtype=torch.int8) for i in range(4)}}
+    save_file(weights, path) if ending == "safetensors" else torch.save(weights, path)
+    run = subprocess.run([sys.executable, "-c", LACKING, str(path), str(room)], check=True, capture_output=True,
+                         text=True, timeout=120)
+    assert run.stdout.startswith("HarnessError out of memory") and "take a smaller size" in run.stdout, run.stdout
+
+
 @needs_proc
 @pytest.mark.slow
 @pytest.mark.parametrize("size", ["2x", "3x"])
@@ -99,8 +126,13 @@ def test_every_name_and_shape_is_held_against_the_model(size: str) -> None:
 @pytest.mark.parametrize(("file", "model"), [("1x", "2x"), ("2x", "1x"), ("3x", "2x")])
 def test_swapped_sizes(file: str, model: str) -> None:
     given = {name: torch.zeros(()).expand(shape) for name, shape in released(file).items()}
-    with pytest.raises(WeightsError, match=r"(?s)do not fit the model.*expected float32.*and \d+ more"):
+    with pytest.raises(WeightsError, match=r"(?s)do not fit the model.*expected float32.*and \d+ more") as caught:
         VPTPolicy.from_released(SIZES[model].policy_kwargs(), {"temperature": int(model[0])}, given)
+    assert caught.value.hint == f"these are the weights of a {file} model"
+    given.popitem()
+    with pytest.raises(WeightsError) as caught:
+        VPTPolicy.from_released(SIZES[model].policy_kwargs(), {"temperature": int(model[0])}, given)
+    assert "that belongs to this model size" in str(caught.value.hint)
 
 
 @pytest.mark.slow

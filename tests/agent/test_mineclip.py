@@ -15,7 +15,7 @@ from golden_policies import GOLDEN, fill_rule, golden
 from harness.agent.hooks import HookStack
 from harness.agent.mineclip import MineCLIP, MineCLIPConfig, prompt_tokens, resize_clip, spatial_attention
 from harness.agent.mineclip.model import expected_shapes
-from harness.agent.mineclip.network import adapt_video, build_tree, temporal_encoder, text_tower
+from harness.agent.mineclip.network import adapt_video, build_tree, image_tower, temporal_encoder, text_tower
 from harness.errors import AgentError, HookError, WeightsError
 
 TIGHT = {"atol": 1e-5, "rtol": 1e-5}
@@ -83,6 +83,18 @@ def test_text_tower_of_the_original() -> None:
         text = text_tower(torch.nn.ModuleDict({"text_model": tree}), torch.from_numpy(arrays["tokens"]), RELEASED,
                           quiet())
     torch.testing.assert_close(text, torch.from_numpy(arrays["text_embed"]), **TIGHT)
+
+
+def test_image_tower_of_the_original() -> None:
+    """At full size: 86 million weights, the first and the last of the sixteen frames."""
+    _, arrays = golden("mineclip")
+    with torch.device("meta"):
+        tree = build_tree(RELEASED)["clip_model"].vision_model
+    tree.load_state_dict(filled("clip_model.vision_model."), assign=True)
+    frames = torch.from_numpy(fill_rule().frames(3, 1, 16, 160, 256)[:, [0, 15]])
+    with torch.inference_mode():
+        features = image_tower(torch.nn.ModuleDict({"vision_model": tree}), frames, RELEASED, quiet())
+    torch.testing.assert_close(features, torch.from_numpy(arrays["frame_features"])[:, [0, 15]], **TIGHT)
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def errors(precision: str) -> dict[str, float]:
     return found
 
 
-# Twice what was measured (docs/agents.md has the figures).
+# Up to twice what was measured (docs/agents.md has the figures).
 BOUNDS = {"bfloat16": {"latent": 0.035, "buttons": 0.013, "camera": 0.011, "value": 0.15},
           "float16": {"latent": 0.006, "buttons": 0.002, "camera": 0.002, "value": 0.02}}
 

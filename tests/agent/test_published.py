@@ -216,6 +216,8 @@ def broken(change: str) -> dict[str, torch.Tensor]:
         weights[name][0, 0] = float("nan")
     elif change == "integers":
         weights[name] = weights[name].int()
+    elif change == "doubles":
+        weights[name] = weights[name].double()
     elif change == "another size":
         weights[name] = torch.zeros(16, 17)
     elif change == "one too few":
@@ -228,6 +230,7 @@ def broken(change: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(("change", "words"), [
     ("NaN", "net.lastlayer.layer.weight: expected finite numbers"),
     ("integers", r"net.lastlayer.layer.weight: expected float32 \[16, 16\], got int32"),
+    ("doubles", r"net.lastlayer.layer.weight: expected float32, bfloat16 or float16, got float64"),
     ("another size", r"net.lastlayer.layer.weight: expected float32 \[16, 16\], got float32 \[16, 17\]"),
     ("one too few", 'missing weight "net.lastlayer.layer.weight"'),
     ("one too many", r'unexpected weight "net.lastlayer.layer.bias"'),
@@ -235,8 +238,10 @@ def broken(change: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_weights_that_do_not_fit(change: str, words: str, precision: str, cache: Path, shrunk: None) -> None:
     place_openai(cache / "agents" / "vpt-foundation-1x", broken(change))
-    with pytest.raises(WeightsError, match=words.replace("float32", precision) if "int32" not in words else "int32"):
+    words = words.replace("float32 ", f"{precision} ") if "int32" not in words else "int32"
+    with pytest.raises(WeightsError, match=words) as caught:
         load_agent("vpt-foundation-1x", device="cpu", precision=precision)
+    assert str(caught.value.where).endswith("foundation-model-1x.weights")
 
 
 def test_cut_off(cache: Path, shrunk: None) -> None:

@@ -310,6 +310,16 @@ def test_named_goals_need_no_mineclip() -> None:
         make_agent(prompt="chop a tre", goals={"chop a tree": GOAL})
 
 
+def test_a_video_means_nothing_to_goals_of_ones_own(video: Path) -> None:
+    weights = random_weights(expected_shapes(TINY, StevePolicy), 0)
+    arguments = {"policy_kwargs": TINY.policy_kwargs(), "pi_head_kwargs": TINY.pi_head_kwargs(), "weights": weights,
+                 "device": "cpu", "goals": {"chop a tree": GOAL}}
+    with pytest.raises(AgentError, match="has goals of its own instead(.|\n)*: chop a tree"):
+        SteveAgent(**arguments, goal=str(video))
+    with pytest.raises(AgentError, match="there is no goal file at"):
+        SteveAgent(**arguments, goal=str(video.with_name("other.mp4")))
+
+
 def test_a_weights_file_may_hold_named_goals(tmp_path: Path) -> None:
     weights = random_weights(expected_shapes(TINY, StevePolicy), 0)
     tensors = {name: weight.numpy() for name, weight in weights.items()}

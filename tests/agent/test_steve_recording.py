@@ -131,7 +131,7 @@ def test_the_command_line(tiny: str, tmp_path: Path) -> None:
     result = call("run", "trunk", "--agent", tiny, "--prompt", "chop a tree", "--cond-scale", "6", "--steps", "3",
                   "--out", out, "--hooks", "blocks.*.attn.hook_pattern", "--json")
     assert result.exit_code == 0, result.output
-    recording = open_recording(json.loads(result.output)["episodes"][0]["recording"])
+    recording = open_recording(json.loads(result.stdout)["episodes"][0]["recording"])
     assert recording.header["agent"]["options"] == {"cond_scale": 6.0, "deterministic_prior": False,
                                                     "prompt": "chop a tree"}
     for words, said in (
@@ -143,6 +143,7 @@ def test_the_command_line(tiny: str, tmp_path: Path) -> None:
     ):
         result = call("run", "trunk", "--steps", "1", "--no-record", *words)
         assert result.exit_code == 2 and said in result.output, (words, result.output)
+        assert "villager.yaml" not in result.output, "the mistake is in the command, not in the file"
     with pytest.raises(AgentError, match="takes no prompt"):
         load_agent("vpt-nano", prompt="chop a tree")
 
@@ -152,11 +153,11 @@ def test_tracing_a_video_with_a_prompt(tiny: str, tmp_path: Path) -> None:
     write_share_video(list(povs(20)), path, 20.0)
     result = call("trace", path, "--agent", tiny, "--prompt", "chop a tree", "--out", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
-    recording = open_recording(json.loads(result.output)["recording"])
+    recording = open_recording(json.loads(result.stdout)["recording"])
     assert recording.guidance_rows == ("cond", "uncond") and f"uncond.{PATTERN}" in recording.activations
     result = call("run", "trunk", "--agent", tiny, "--goal", path, "--steps", "2", "--out", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
-    told = open_recording(json.loads(result.output)["episodes"][0]["recording"]).header["agent"]
+    told = open_recording(json.loads(result.stdout)["episodes"][0]["recording"]).header["agent"]
     assert told["goal"] == {"kind": "video", "words": "play.mp4"} and told["options"]["cond_scale"] == 7.0
     assert len(told["options"]["goal"]) == 512
 

@@ -16,7 +16,7 @@ from harness.agent.agent import Agent
 from harness.agent.load import load_agent
 from harness.agent.scripted import NoopAgent
 from harness.analysis import difference_of_means, effect, mean_activation
-from harness.analysis.open_loop import log_odds
+from harness.analysis.open_loop import kl_divergence, log_odds
 from harness.cli import cli
 from harness.errors import AgentError, HarnessError, RecordingError
 from harness.intervention import (
@@ -49,6 +49,19 @@ def play(folder: Path, scenario: str, agent: Agent, seed: int, steps: int = STEP
         run_episode(world, agent, seed=seed, max_steps=steps, observers=[recorder], hooks=list(hooks),
                     interventions=interventions)
     return open_recording(recorder.path)
+
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
+
+def test_the_divergence_is_the_originals() -> None:
+    """Between each frame's distributions and those of the frame that mirrors it in time, over both heads."""
+    theirs = json.loads((GOLDEN / "golden_sampling.json").read_text())["kl_to_time_flipped"]
+    with np.load(GOLDEN / "golden_vpt_tiny_mem8.npz", allow_pickle=False) as arrays:
+        rows = [arrays[f"step_{head}"][:, :20, 0] for head in ("camera", "buttons")]
+    for b in range(2):
+        ours = sum(kl_divergence(row[b], row[b][::-1]) for row in rows)
+        np.testing.assert_allclose(ours, theirs[b], atol=1e-5, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -222,10 +222,15 @@ def test_layers_and_heads() -> None:
 
 
 def test_a_control_is_other_frames_of_about_the_same_age() -> None:
-    edit = MemoryKnockout(ages=[3, 4])
-    controls = {edit.control(seed, tiny_agent()) for seed in range(20)}
+    edit, agent = MemoryKnockout(ages=[3, 4]), tiny_agent(window=12)
+    controls = {edit.control(seed, agent) for seed in range(20)}
     assert len(controls) > 3 and all(c is not None and len(c.ages or ()) == 2 and not set(c.ages or ()) & {3, 4}
                                      for c in controls)
+    for control in controls:
+        assert control is not None
+        control.check(agent)
+    nearest = {MemoryKnockout(ages=[4]).control(seed, tiny_agent(window=6)) for seed in range(20)}
+    assert {c.ages for c in nearest if c is not None} == {(1,), (2,), (3,), (5,)}
     assert MemoryKnockout(older_than=3).control(0, tiny_agent()) is None
 
 

@@ -295,6 +295,11 @@ def test_files_that_cannot_be_imported(tmp_path: Path, spoil: Callable[[Path, Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_files_in_each_others_place(tmp_path: Path) -> None:
+    result = call("import", write_rows(tmp_path / "a.jsonl", [row()]), write_clip(tmp_path / "v.mp4", 1))
+    assert result.exit_code == 2 and "the video comes first" in result.stderr, result.stderr
+
+
 class Breaks:
     """An observer that ends the loop at the third step."""
 

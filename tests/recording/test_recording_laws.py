@@ -192,10 +192,11 @@ def test_snapshots_lead_to_the_same_future(tmp_path: Path) -> None:
 def test_a_snapshot_with_any_stream_comes_back(tmp_path: Path) -> None:
     for kind in (np.random.PCG64, np.random.Philox, np.random.MT19937):
         state = kind(5).state
-        snapshot = Snapshot(7, b"\x00world", {"k": np.arange(6.0).reshape(2, 3)}, {"agent": state})
+        snapshot = Snapshot(7, b"\x00world", {"k": np.arange(6.0).reshape(3, 2).T, "n": np.array(3)}, {"agent": state})
         write_snapshot(tmp_path / kind.__name__, snapshot)
         back = read_snapshot(tmp_path / kind.__name__ / "00000007.safetensors")
         assert back.index == 7 and back.world == b"\x00world" and np.array_equal(back.agent["k"], snapshot.agent["k"])
+        assert back.agent["n"].shape == () and int(back.agent["n"]) == 3
         generator = kind()
         generator.state = back.streams["agent"]
         assert np.random.Generator(generator).random() == np.random.Generator(kind(5)).random()

@@ -130,6 +130,11 @@ def test_whose_action_counts(tmp_path: Path) -> None:
         TeacherForcing(Rows({"chosen": None, "executed": None}))  # type: ignore[arg-type]
 
 
+def test_who_goes_by_the_worlds_state_cannot_watch(play: Path, tmp_path: Path) -> None:
+    result = call("trace", play, "--agent", "chopper", "--out", tmp_path / "out")
+    assert result.exit_code == 2 and "pictures have none" in result.stderr and not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_traced(play: Path, tmp_path: Path) -> None:
     result = call("trace", tmp_path, "--agent", "noop", "--out", tmp_path / "out")
     assert result.exit_code == 2 and "no header.json" in result.stderr

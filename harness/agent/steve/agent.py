@@ -98,7 +98,9 @@ class SteveAgent(VPTAgent):
         if goal is None:
             return Goal()
         if _is_video(goal):
-            model = self._mineclip(f"the video {Path(str(goal)).name}")
+            if not Path(str(goal)).is_file():
+                raise AgentError(f"there is no goal file at {goal}")
+            model = self.mineclip(f"the video {Path(str(goal)).name}")
             clip = read_clip(str(goal), frame, model.config.image_size)
             with torch.inference_mode(), self._settings():
                 return Goal("video", Path(str(goal)).name, embed=_array(model.encode_video(clip[None])))
@@ -114,18 +116,28 @@ class SteveAgent(VPTAgent):
             if embed is None:
                 raise unknown_name("goal", prompt, self._named, error=AgentError)
             return Goal("prompt", prompt, embed=embed)
-        model = self._mineclip(f'the prompt "{prompt}"')
+        model = self.mineclip(f'the prompt "{prompt}"')
         with torch.inference_mode(), self._settings():
             text = _array(model.encode_text(prompt))
             embed = _array(self._loaded_prior()(torch.from_numpy(text)[None].to(self._device)))
         return Goal("prompt", prompt, text, embed if self.deterministic_prior else None)
 
-    def _mineclip(self, purpose: str) -> MineCLIP:
-        """MineCLIP, for the time of one embedding: it is larger than all the rest."""
+    def mineclip(self, purpose: str) -> MineCLIP:
+        """This agent's MineCLIP, read anew: it is larger than all the rest, so nobody keeps it.
+
+        Args:
+            purpose: What it is for, to be said where it is missing.
+
+        Raises:
+            WeightsError: when the agent came without its weights.
+        """
         if self._mineclip_weights is not None:
             model = MineCLIP.from_released(_read(self._mineclip_weights), adopt=True)
         elif self._seed is not None:
             model = MineCLIP.random("nano", self._seed)
+        elif self._named:
+            raise AgentError(f"{purpose} needs MineCLIP, and this agent has goals of its own instead",
+                             hint=f"give one of them as prompt: {', '.join(self._named)}")
         else:
             raise WeightsError(f"{purpose} needs MineCLIP, and this agent came without its weights (attn.pth)",
                                hint="harness agent fetch steve-1 gets them or says where they are; or give an "
@@ -217,25 +229,29 @@ class SteveAgent(VPTAgent):
         """As for ``VPTAgent``; a goal that has yet to be drawn (``begin``) is the prior's mean."""
         return super().look_ahead(frames, self.begin(_own(state), None), hooks)
 
+    def look_embedded(self, embeds: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+        """As for ``VPTAgent``; a goal that has yet to be drawn (``begin``) is the prior's mean."""
+        return super().look_embedded(embeds, self.begin(_own(state), None))
+
     def _forward(self, frames: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
-        goals = [goal for goal in _own(state).goals if goal is not None]
-        out, after = self.policy(frames, first, state, torch.stack(goals), self.cond_scale)
-        if self.cond_scale is not None:
-            out = replace(out, buttons=F.log_softmax(out.buttons, -1), camera=F.log_softmax(out.camera, -1))
-        return out, SteveState.around(after, _own(state).goals)
+        out, after = self.policy(frames, first, state, self._goals_of(state), self.cond_scale)
+        return self._said(out), SteveState.around(after, _own(state).goals)
+
+    def _forward_embedded(self, embeds: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+        out, after = self.policy.forward_told(embeds, first, state, self._goals_of(state), self.cond_scale)
+        return self._said(out), SteveState.around(after, _own(state).goals)
+
+    @staticmethod
+    def _goals_of(state: VPTState) -> Tensor:
+        return torch.stack([goal for goal in _own(state).goals if goal is not None])
+
+    def _said(self, out: VPTOutput) -> VPTOutput:
+        """What is really drawn from: under guidance the mixture, normalised."""
+        if self.cond_scale is None:
+            return out
+        return replace(out, buttons=F.log_softmax(out.buttons, -1), camera=F.log_softmax(out.camera, -1))
 
     # --- hooks, memory, provenance ---------------------------------------------------------------------------------
-
-    def _remember(self, embeds: Tensor, state: VPTState) -> VPTState:
-        """The same, with the goal added, in both rows under guidance."""
-        own = _own(state)
-        goal = torch.stack([goal for goal in own.goals if goal is not None])[:, None].to(embeds)
-        first = self._not_first.expand(1, embeds.shape[1])
-        if self.cond_scale is not None:
-            embeds, first = torch.cat((embeds, embeds)), torch.cat((first, first))
-            goal = torch.cat((goal, torch.zeros_like(goal)))
-        _, after = self.policy.forward_embedded(self.policy.with_goal(embeds, goal), first, state)
-        return SteveState.around(after, own.goals)
 
     def keep_goal(self, state: VPTState, like: VPTState) -> SteveState:
         """The first memory, with the second's goals: one that was drawn stays drawn."""

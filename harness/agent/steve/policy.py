@@ -106,13 +106,16 @@ class StevePolicy(VPTPolicy):
         Raises:
             AgentError: for a wrong shape or dtype, or a scale that is no finite number.
         """
-        rows = ROWS[:1] if cond_scale is None else ROWS
-        self._check(frames, first, state, len(rows))
-        goal = self._checked_goal(goal_embed, *frames.shape[:2])
+        self._check(frames, first, state, 1 if cond_scale is None else len(ROWS))
         if cond_scale is not None and not -1e6 < cond_scale < 1e6:
             raise AgentError(f"cond_scale: expected a finite number, got {cond_scale!r}")
-        self.hook_stack.rows = rows
-        x = self.embed(frames)
+        return self.forward_told(self.embed(frames), first, state, goal_embed, cond_scale)
+
+    def forward_told(self, x: Tensor, first: Tensor, state: VPTState, goal_embed: Tensor | None,
+                     cond_scale: float | None) -> tuple[SteveOutput, VPTState]:
+        """The rest of ``forward``, from the embeddings [b, t, d] that ``embed`` gave."""
+        self.hook_stack.rows = rows = ROWS[:1] if cond_scale is None else ROWS
+        goal = self._checked_goal(goal_embed, *x.shape[:2])
         if cond_scale is not None:
             x, first = torch.cat((x, x)), torch.cat((first, first))
             goal = torch.cat((goal, torch.zeros_like(goal)))

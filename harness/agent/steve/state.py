@@ -37,6 +37,10 @@ class SteveState(VPTState):
         """The memory a policy gave, with these goals."""
         return cls(memory.keys, memory.values, memory.masks, goals)
 
+    def repeated(self, n: int) -> SteveState:
+        """The memory of every episode n times over, its goal too; under guidance in both rows."""
+        return SteveState.around(super().repeated(n), tuple(goal for goal in self.goals for _ in range(n)))
+
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The memory's arrays, ``goal`` float32 [n, 512] and ``goal_drawn`` bool [n]."""
         goals = [np.zeros(EMBED, np.float32) if goal is None else goal.cpu().numpy() for goal in self.goals]

@@ -244,6 +244,34 @@ class VPTAgent(BatchAgent):
         out, after = self.policy(frames, first, state)
         return out, after
 
+    def look_at(self, pictures: Tensor, state: VPTState) -> VPTOutput:
+        """What the policy says of several pictures, each as the next one after the same memory; nothing is remembered.
+
+        Gradients flow back to the pictures, and to activations that a hook keeps, unless the caller switched them off.
+
+        Args:
+            pictures: Float [n, H, W, 3] at the policy's size, 0 to 1.
+            state: The memory of one episode; it is left as it is.
+
+        Returns:
+            With b = n and t = 1.
+
+        Raises:
+            AgentError: for pictures of another shape.
+        """
+        shape = self.policy.config.image_shape
+        if pictures.ndim != 4 or tuple(pictures.shape[1:]) != shape or not len(pictures):
+            raise AgentError(f"pictures: expected float {['n', *shape]}, got {list(pictures.shape)}")
+        given = pictures[:, None].to(self._device, next(self.policy.parameters()).dtype)
+
+        def show(x: Tensor, hook: HookPoint) -> Tensor:
+            return given
+
+        blank = torch.zeros(given.shape, dtype=torch.uint8, device=self._device)
+        first = self._not_first.expand(len(pictures), 1)
+        with self._settings(), self.policy.hooks([("hook_image", show)]):
+            return self._forward(blank, first, state.repeated(len(pictures)))[0]
+
     def embed_pictures(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The image network alone: pictures uint8 [t, 360, 640, 3] to ``hook_embed`` float32 [t, d]."""
         height, width, _ = self.policy.config.image_shape
@@ -264,16 +292,32 @@ class VPTAgent(BatchAgent):
         Returns:
             What stepping over the frames would leave, to about 1e-6.
         """
-        with torch.inference_mode(), self._settings():
-            dtype = next(self.policy.parameters()).dtype
+        with torch.inference_mode():
             for start in range(0, len(embeds), self.policy.config.window):
                 part = torch.from_numpy(embeds[start:start + self.policy.config.window])[None]
-                state = self._remember(part.to(self._device, dtype), state)
+                state = self.look_embedded(part, state)[1]
         return state
 
-    def _remember(self, embeds: Tensor, state: VPTState) -> VPTState:
-        """One pass of the transformer over embeddings [1, t, d]."""
-        return self.policy.forward_embedded(embeds, self._not_first.expand(1, embeds.shape[1]), state)[1]
+    def look_embedded(self, embeds: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+        """The transformer alone, over frames of several episodes side by side that are given as ``hook_embed``.
+
+        Gradients flow back to the embeddings, and to activations that a hook keeps, unless the caller switches them
+        off.
+
+        Args:
+            embeds: Float [n, t, d], as the image network gave them.
+            state: The memory of n episodes (``repeated`` makes it of one); it is left as it is.
+
+        Returns:
+            What the policy says, with b = n (under guidance, of the mixture), and the memory after the last frames.
+        """
+        given = embeds.to(self._device, next(self.policy.parameters()).dtype)
+        with self._settings():
+            return self._forward_embedded(given, self._not_first.expand(*given.shape[:2]), state)
+
+    def _forward_embedded(self, embeds: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+        """The rest of ``_forward``, from embeddings [b, t, d]."""
+        return self.policy.forward_embedded(embeds, first, state)
 
     def _look(self, frames: Tensor, state: VPTState, names: Sequence[str]
               ) -> tuple[dict[str, npt.NDArray[np.float32]], VPTState, dict[str, Tensor]]:

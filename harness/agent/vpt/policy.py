@@ -17,7 +17,7 @@ from harness.agent.vpt.hook_points import BLOCK_HOOKS, block_aliases, hook_point
 from harness.agent.vpt.network import block_forward, build_tree, image_maps, image_readout, normalise
 from harness.agent.vpt.state import VPTState
 from harness.agent.vpt.weights import load_weights, random_weights
-from harness.errors import AgentError
+from harness.errors import AgentError, WeightsError
 
 __all__ = ["SIZES", "VPTOutput", "VPTPolicy"]
 
@@ -97,7 +97,14 @@ class VPTPolicy(nn.Module):
             policy = cls(size_config(config) if isinstance(config, str) else config)
         if precision != "float32":
             policy.to(getattr(torch, precision)).value_head.normalizer.float()  # type: ignore[union-attr]
-        load_weights(policy, state_dict, adopt=adopt)
+        try:
+            load_weights(policy, state_dict, adopt=adopt)
+        except WeightsError as problem:
+            given = {name: tuple(getattr(weight, "shape", ())) for name, weight in state_dict.items()}
+            size = next((name for name in SIZES if SIZES[name] != policy.config
+                         and given == expected_shapes(name, cls)), None)
+            problem.hint = problem.hint if size is None else f"these are the weights of a {size} model"
+            raise
         return policy.eval()
 
     @classmethod

@@ -86,6 +86,13 @@ class VPTState:
             fields[part][int(number)] = new.to(old.device)
         return replace(self, keys=tuple(fields["k"]), values=tuple(fields["v"]), masks=tuple(fields["mask"]))
 
+    def repeated(self, n: int) -> VPTState:
+        """The memory of every episode n times over, one after the other."""
+        def rows(parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(part.repeat_interleave(n, 0) for part in parts)
+
+        return _share_masks(replace(self, keys=rows(self.keys), values=rows(self.values), masks=rows(self.masks)))
+
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """``state.{i}.k/v/mask`` as NumPy arrays of their own memory, for a snapshot; half precision as float32."""
         return {name: np.array(_wide(self[name]).cpu().numpy()) for name in self.names() if not name.endswith(".age")}
