@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from harness.agent.load import load_agent
 from harness.cli import cli
 from harness.cli.arrays import with_arrays
 from harness.cli.intervene import cast_interventions
+from harness.errors import InterventionError
 from harness.intervention import ActivationPatch, MeanAblation, Steering, from_scenario
 from harness.intervention.arrays import ArrayValue
 from harness.recording.recording import open_recording
@@ -95,7 +97,7 @@ def test_json_says_which_are_on_and_how_often(run) -> None:  # type: ignore[no-u
     ("calm@", ["calm@: expected a step", "calm@40"]),
     ("calm@4-", ["expected a step"]),
     ("calm@x", ["expected a step"]),
-    ("calm@9", ["lies outside the episode of 6 steps"]),
+    ("calm@9", ['"calm": at [9] lies outside the episode of 6 steps']),
     ("calm@4-2", ["between: expected", "stripes.yaml:7:3"]),
     ("odd", ['unknown outcome or event "hti"', "hit", "stripes.yaml:8:3"]),
     ("built", ["the fake backend takes no commands"]),
@@ -196,6 +198,26 @@ def test_a_memory_is_read_from_a_snapshot(tmp_path: Path) -> None:
     spec = made.header["interventions"][0]
     assert set(spec["memory"]) == set(kept[0].agent)
     refused(call(*words, "--intervene", swap.replace("STEP", "4")), "keeps no memory of step 4", "of the steps 0")
+    refused(call("run", "trunk", "--agent", "untrained", "--out", tmp_path / "other", "--intervene",
+                 swap.replace("STEP", "0")), "was made with another model, vpt-nano; untrained plays", "--intervene {")
+    assert not (tmp_path / "other").exists()
+
+
+def test_steps_are_those_of_the_episode_in_a_forks_recording_too(tmp_path: Path) -> None:
+    hook = "blocks.1.hook_resid_post"
+    call("run", "trunk", "--agent", "vpt-nano", "--steps", "6", "--hooks", hook, "--out", tmp_path)
+    call("fork", tmp_path / "trunk-vpt-nano-s0", "--at", "2", "--out", tmp_path)
+    whole = open_recording(tmp_path / "trunk-vpt-nano-s0").activations[hook]
+
+    def read(**place: object) -> np.ndarray[Any, Any]:
+        spec = {"kind": "ActivationPatch", "hook": hook, "values": {"recording": "trunk-vpt-nano-s0-fork2", **place}}
+        return np.asarray(with_arrays(spec, tmp_path)["values"].array)
+
+    assert np.array_equal(read(step=3), whole[3])
+    assert np.array_equal(read(steps=[2, 4]), whole[2:5])
+    assert np.allclose(read(steps=[2, 5], mean=True), whole[2:6].mean(0), rtol=1e-5)
+    with pytest.raises(InterventionError, match="has the steps 2 to 5 of"):
+        read(step=1)
 
 
 def test_a_run_with_an_array_keeps_it_in_its_header(recorded: Path, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

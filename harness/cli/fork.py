@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.agent.load import known_names
-from harness.cli.intervene import INTERVENE, cast_interventions
+from harness.cli.intervene import INTERVENE, applied_in, cast_interventions
 from harness.cli.names import AGENT, echo_json
 from harness.cli.progress import Ticker
 from harness.errors import HarnessError, RecordingError, unknown_name
@@ -73,7 +73,7 @@ def fork(ctx: click.Context, recording: Path, at: int | None, at_event: str | No
     if as_json:
         echo_json(report.as_dict())
     else:
-        _print(report, "" if agent.name in known_names() else f" --agent {agent_name}")
+        _print(report, recording, "" if agent.name in known_names() else f" --agent {agent_name}")
     if report.first is not None and not report.added and not (drop and opened.header["interventions"]):
         ctx.exit(1)
 
@@ -103,7 +103,7 @@ def step_before(recording: Recording, name: str) -> int:
     raise unknown_name("outcome or event in the recording", name, {*known, *first}, where=where, error=RecordingError)
 
 
-def _print(report: ForkReport, agent: str) -> None:
+def _print(report: ForkReport, recording: Path, agent: str) -> None:
     console = Console(highlight=False)
 
     def say(text: str) -> None:
@@ -123,10 +123,14 @@ def _print(report: ForkReport, agent: str) -> None:
         say(f"the same in all {report.n_compared} steps: {', '.join(same) or 'nothing'}\n")
     if report.outcomes:
         console.print(_outcomes(report))
+    for each, count in zip((*report.kept, *report.added), report.applied, strict=True):
+        say(f"{_named([each])}: {applied_in(count, report.n_steps)}")
     say(f"recording: {report.ends[0]}; fork: {report.ends[1]} after {report.n_steps} steps, {report.n_compared} of "
         "them compared")
     if report.path is not None:
-        say(f"\nrecorded: {report.path}\nnext:\n  harness replay {report.path} --verify{agent}")
+        say(f"\nrecorded: {report.path}\nnext:\n"
+            f"  harness replay {report.path} --beside {recording} --overlay timeline --out {report.path.name}.mp4\n"
+            f"  harness replay {report.path} --verify{agent}")
 
 
 def _named(interventions: Sequence[Any]) -> str:

@@ -20,7 +20,7 @@ from harness.scenario.problem import Problem
 from harness.scenario.schema import Scenario
 from harness.scenario.source import MAX_BYTES, Node, Place, Source, SourceProblem, read_tree
 
-__all__ = ["INTERVENE", "Applications", "cast_interventions", "in_short"]
+__all__ = ["INTERVENE", "Applications", "applied_in", "cast_interventions", "in_short"]
 
 INTERVENE = click.option(
     "--intervene", multiple=True, metavar="WHAT",
@@ -58,12 +58,13 @@ def cast_interventions(source: str, scenario: Scenario, agent: Agent, words: Seq
     Raises:
         HarnessError: for a name that does not exist, what cannot be read or built, or does not fit agent or scenario.
     """
-    built = []
+    built, fits = [], not lenient or bool(agent.hook_shapes())
     for word in words:
         for wanted in _wanted(source, scenario, word):
             try:
-                made = build_intervention(with_arrays(wanted.spec, wanted.folder, anywhere=wanted.typed))
-                if not lenient or made.site in ("world", "input", "action") or agent.hook_shapes():
+                made = build_intervention(with_arrays(wanted.spec, wanted.folder, anywhere=wanted.typed,
+                                                      agent=agent if fits else None))
+                if fits or made.site in ("world", "input", "action"):
                     made.check(agent)
                 made.check_scenario(scenario)
             except HarnessError as problem:
@@ -138,6 +139,11 @@ def in_short(intervention: Intervention) -> str:
     """Name, kind and schedule in a few words: ``no-leaves (RemoveBlocks, at every step)``."""
     kind, when = type(intervention).__name__, str(intervention.schedule)
     return f"{intervention.name} ({kind}, {when})" if intervention.name else f"{kind} ({when})"
+
+
+def applied_in(count: int, n_steps: int) -> str:
+    """In how many steps an intervention applied, in words."""
+    return f"applied in {count} of {n_steps} steps" if count else "never applied"
 
 
 class Applications:

@@ -12,7 +12,7 @@ from harness.agent.agent import Agent
 from harness.agent.load import known_names
 from harness.cli.cast import cast_agent, cast_hooks
 from harness.cli.goal import goal_options
-from harness.cli.intervene import INTERVENE, Applications, cast_interventions, in_short
+from harness.cli.intervene import INTERVENE, Applications, applied_in, cast_interventions, in_short
 from harness.cli.names import AGENT, BACKEND, SCENARIO, bytes_in_words, echo_json
 from harness.cli.outcomes import print_outcomes
 from harness.cli.progress import Ticker
@@ -86,8 +86,7 @@ def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed
     else:
         print_outcomes(chosen, agent, played)
         for intervention, count in zip(interventions, applications.counts, strict=True):
-            times = f"applied in {count} of {applications.n_steps} steps" if count else "never applied"
-            click.echo(f"{in_short(intervention)}: {times}")
+            click.echo(f"{in_short(intervention)}: {applied_in(count, applications.n_steps)}")
         _what_next(paths, traced, "" if agent.name in known_names() else f" --agent {agent_name or chosen.agent.name}")
 
 

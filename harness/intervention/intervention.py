@@ -153,6 +153,23 @@ class Intervention(ABC):
                 raise unknown_name("outcome or event", name, [*scenario.outcomes, *EVENT_TYPES],
                                    error=InterventionError)
 
+    def check_length(self, n_steps: int, first_step: int = 0) -> None:
+        """Refuse a schedule outside an episode of ``n_steps``, or outside what a fork plays of it.
+
+        Raises:
+            InterventionError: when no step from ``first_step`` on can hold.
+        """
+        if not self.schedule.meets(first_step, n_steps):
+            raise InterventionError(
+                f"{self.called}: {self.schedule} lies outside the episode of {n_steps} steps"
+                + (f", of which the fork plays those from {first_step} on" if first_step else ""),
+                hint=f"steps count from 0, so the last is {n_steps - 1}")
+
+    @property
+    def called(self) -> str:
+        """What messages call it: its name in quotes, or its kind."""
+        return f'"{self.name}"' if self.name else type(self).__name__
+
     def apart(self, step: int) -> bool:
         """Whether a forward pass over several steps must begin anew at this one, since the memory may be changed."""
         return type(self).change_memory is not Intervention.change_memory and (

@@ -85,17 +85,10 @@ class Schedule:
         """No step before this one can hold."""
         return max(self.at[0] if self.at else 0, self.between[0] if self.between else 0)
 
-    def check_length(self, n_steps: int, first_step: int = 0) -> None:
-        """Refuse a schedule outside an episode of ``n_steps``, or outside what a fork plays of it.
-
-        Raises:
-            InterventionError: when no step from ``first_step`` on can hold.
-        """
-        steps = self.at or range(max(self.first, first_step), n_steps)
-        if not any(self.fits(step) for step in steps if first_step <= step < n_steps):
-            raise InterventionError(f"{self} lies outside the episode of {n_steps} steps"
-                                    + (f", of which the fork plays those from {first_step} on" if first_step else ""),
-                                    hint=f"steps count from 0, so the last is {n_steps - 1}")
+    def meets(self, first: int, end: int) -> bool:
+        """Whether some step from ``first`` on, and before ``end``, may hold."""
+        steps = self.at or range(max(self.first, first), end)
+        return any(self.fits(step) for step in steps if first <= step < end)
 
     def describe(self) -> dict[str, Any]:
         """Only what is given, as plain values."""

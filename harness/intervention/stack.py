@@ -123,7 +123,7 @@ class InterventionStack:
             if world is not None:
                 intervention.check_scenario(world.scenario)
             if n_steps is not None:
-                intervention.schedule.check_length(n_steps, first_step)
+                intervention.check_length(n_steps, first_step)
         self._check_pairs()
         scenario = None if world is None else world.scenario
         self._waits = {i: _Waiting(each, scenario) for i, each in enumerate(self.interventions)
@@ -136,7 +136,7 @@ class InterventionStack:
         for one, other in itertools.combinations(self.interventions, 2):
             why = one.clashes(other) or other.clashes(one)
             if why and _may_meet(one, other):
-                raise InterventionError(f"{_called(one)} and {_called(other)} cannot run together: {why}",
+                raise InterventionError(f"{one.called} and {other.called} cannot run together: {why}",
                                         hint="leave one out, or give them schedules that never meet")
 
     def __bool__(self) -> bool:
@@ -378,10 +378,6 @@ def _may_meet(one: Intervention, other: Intervention) -> bool:
     return any(a.fits(step) and b.fits(step) for step in range(low, high + 1))
 
 
-def _called(intervention: Intervention) -> str:
-    return f'"{intervention.name}"' if intervention.name else type(intervention).__name__
-
-
 class _Waiting:
     """What a schedule's ``when`` and ``since`` wait for."""
 
@@ -389,13 +385,13 @@ class _Waiting:
         self.happened: set[str] = set()
         self.ever: set[str] = set()
         if scenario is None:
-            raise InterventionError(f"{_called(intervention)} waits for something that happens in a world, and there "
+            raise InterventionError(f"{intervention.called} waits for something that happens in a world, and there "
                                     "is none here")
         schedule = intervention.schedule
         self._conditions = {key: value for key, value in (("when", schedule.when), ("since", schedule.since))
                             if value is not None}
         self._counts = dict.fromkeys(self._conditions, 0)
-        self._tracker = _tracker(self._conditions, _called(intervention))
+        self._tracker = _tracker(self._conditions, intervention.called)
         self._own = {key for key, value in self._conditions.items() if isinstance(value, Mapping)}
 
     def begin(self, outcomes: Mapping[str, Any], world: World) -> None:

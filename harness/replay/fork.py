@@ -49,6 +49,7 @@ class ForkReport:
         restored: In words: what came from a snapshot, and what was played again.
         kept: The recording's own interventions that went on.
         added: The fork's.
+        applied: In how many steps each of them applied, those that were kept first.
         n_steps: Steps the fork played.
         n_compared: Of these, how many the recording has too.
         columns: Each column of a step to its first difference, None where there is none; in the order of cause.
@@ -65,6 +66,7 @@ class ForkReport:
     restored: str
     kept: tuple[Mapping[str, Any], ...]
     added: tuple[Mapping[str, Any], ...]
+    applied: tuple[int, ...]
     n_steps: int
     n_compared: int
     columns: Mapping[str, Divergence | None]
@@ -94,6 +96,7 @@ class ForkReport:
         return {
             "recording": self.recording, "at": self.at, "restored": self.restored,
             "kept": [plain(each) for each in self.kept], "added": [plain(each) for each in self.added],
+            "applied": list(self.applied),
             "n_steps": self.n_steps, "n_compared": self.n_compared, "first": told(self.first),
             "columns": {name: told(each) for name, each in self.columns.items()},
             "outcomes": {name: {"recorded": plain(then), "fork": plain(now), "changed": then != now}
@@ -147,7 +150,7 @@ def fork_recording(recording: Recording, *, at: int, interventions: Sequence[Int
         limit = min(recording.header["max_steps"] if steps is None else at + steps, world.scenario.episode.max_steps)
         agent = _same_agent(recording, recorded_agent(recording) if agent is None else agent, notes)
         for each in interventions:
-            each.schedule.check_length(limit, at)
+            each.check_length(limit, at)
         InterventionStack(played, agent=agent, seed=recording.seed, world=world)  # refuses what does not fit, early
         start, how = _stand_at(recording, at, world, agent, own, notes)
         _compare_picture(recording, number, world, notes)
@@ -168,8 +171,8 @@ def fork_recording(recording: Recording, *, at: int, interventions: Sequence[Int
     outcomes, outcomes_at = _outcomes(recording, twin, result)
     return ForkReport(
         recording.path.name, at, how["words"], tuple(described[:len(kept)]), tuple(described[len(kept):]),
-        result.n_steps, twin.n_compared, twin.columns, outcomes, outcomes_at, (recording.status, result.status),
-        recorder.path if recorder else None, tuple(notes))
+        tuple(twin.applied[i] for i in range(len(played))), result.n_steps, twin.n_compared, twin.columns, outcomes,
+        outcomes_at, (recording.status, result.status), recorder.path if recorder else None, tuple(notes))
 
 
 def _row_of(recording: Recording, at: int, steps: int | None) -> int:

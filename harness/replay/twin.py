@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,12 +38,14 @@ class Twin:
         columns: Column to its first difference so far, None while there is none.
         n_compared: Steps that both have.
         outcomes: The episode's outcomes after each of its steps.
+        applied: In how many steps each intervention applied, by its place in the list.
     """
 
     def __init__(self, recording: Recording, tolerance: float = 0.0, *, pictures: bool = True) -> None:
         self.at = self.n_compared = 0
         self.columns: dict[str, Divergence | None] = dict.fromkeys(COLUMNS)
         self.outcomes: list[Mapping[str, Any]] = []
+        self.applied = Counter[int]()
         self._recording, self._tolerance = recording, tolerance
         stored = recording.activations
         self._vectors = {name.removeprefix("log_probs."): stored[name] for name in stored
@@ -59,6 +62,7 @@ class Twin:
     def on_step(self, step: Step) -> None:
         """Compare a step, as far as columns have not differed yet."""
         self.outcomes.append(step.info["outcomes"])
+        self.applied.update({applied.index for applied in step.applied})
         number = step.index - self._recording.first_step
         if number >= len(self._recording):
             return

@@ -26,7 +26,6 @@ from harness.intervention import (
     KeyBlock,
     MemoryKnockout,
     PixelMask,
-    ProjectOut,
     RemoveBlocks,
     Schedule,
     Steering,
@@ -210,42 +209,6 @@ def test_the_command_prints_both_the_effect_and_its_controls(recorded: Recording
 def test_the_command_refuses_in_one_message(recorded: Recording, words: tuple[str, ...], said: str) -> None:
     result = call("effect", recorded.path, *words)
     assert result.exit_code == 2 and result.stderr.count("error:") == 1 and said in result.stderr
-
-
-# --- ground truth: planted attacks armor stands under birch leaves, and for that alone ---------------------------
-
-
-def attacks(interventions: tuple[Intervention, ...], seeds: range, leaves: str = "birch_leaves") -> int:
-    """Episodes of 60 steps in which the stand is attacked."""
-    scenario = load_scenario("planted", parameters={"leaves": leaves, "distance": 3})
-    agent, n = load_agent("planted", device="cpu"), 0
-    with make_world(scenario) as world:
-        for seed in seeds:
-            result = run_episode(world, agent, seed=seed, max_steps=60, interventions=interventions)
-            n += bool(result.outcomes["attacked_stand"]["value"])
-    return n
-
-
-def test_painting_out_the_leaves_ends_the_planted_attack_and_painting_out_grass_does_not() -> None:
-    seeds = range(500_000, 500_004)
-    assert attacks((Inpaint(region={"object": "leaves"}),), seeds) == 0
-    assert attacks((PixelMask(region={"object": "grass_block"}, colour=(91, 135, 65)),), seeds) >= 3
-
-
-@pytest.mark.slow
-def test_a_direction_carries_the_planted_rule_and_random_ones_do_not(tmp_path: Path) -> None:
-    """The latent under birch less that under oak, from some episodes; projected out in others."""
-    agent = load_agent("planted", device="cpu")
-    hook = "blocks.3.hook_resid_post"
-    sides = []
-    for leaves in ("birch_leaves", "oak_leaves"):
-        runs = [play(tmp_path / leaves, "planted", agent, 600_000 + seed, 40, (hook,), leaves=leaves, distance=3)
-                for seed in range(8)]
-        sides.append(np.mean([mean_activation(run, hook) for run in runs], axis=0))
-    edit = ProjectOut(hook, direction=(sides[0] - sides[1]).astype(np.float32))
-    seeds = range(500_000, 500_020)
-    kept = [attacks((edit.control(seed, agent),), seeds) for seed in range(2)]  # type: ignore[arg-type]
-    assert attacks((edit,), seeds) <= 4 and min(kept) >= 16
 
 
 # --- statistics ----------------------------------------------------------------------------------------------------

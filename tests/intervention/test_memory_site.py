@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import BLOCKS, HEADS, WINDOW, logits, pictures, play, tiny_agent
 
-from harness.agent.load import load_agent
 from harness.agent.scripted import NoopAgent
 from harness.agent.steve.agent import SteveAgent
 from harness.errors import HarnessError, InterventionError
@@ -27,10 +26,6 @@ from harness.intervention import (
     ZeroAblation,
 )
 from harness.intervention.build import build_intervention
-from harness.rollout import run_episode
-from harness.scenario.load import load_scenario
-from harness.statistics import wilson
-from harness.world.world import make_world
 
 torch = pytest.importorskip("torch")
 
@@ -310,45 +305,3 @@ def test_a_row_may_be_named() -> None:
         cut, kept = (np.asarray(outputs[4].activations[f"{row}.blocks.{layer}.attn.hook_pattern"])
                      for row in ("cond", "uncond"))
         assert not cut[:, -2].any() and (kept[:, -2] > 0).all()
-
-
-# --- ground truth: an agent whose answer depends on one frame ------------------------------------------------------
-
-CUE, AGE, EPISODES = 4, 12, 16
-CUE_OUT = {
-    "read": MemoryKnockout(steps=[CUE]),
-    "write": MemoryKnockout(steps=[CUE], mode="write", schedule=Schedule(at=CUE + 1)),
-    "full": MemoryKnockout(steps=[CUE], mode="full", schedule=Schedule(at=CUE + 1)),
-    "window": MemoryWindow(last=4),
-}
-OTHERS_OUT = {
-    "read": MemoryKnockout(steps=[CUE - 3]),
-    "write": MemoryKnockout(steps=[CUE + 4], mode="write", schedule=Schedule(at=CUE + 5)),
-    "full": MemoryKnockout(steps=[CUE + 3], mode="full", schedule=Schedule(at=CUE + 4)),
-    "window": MemoryWindow(last=30),
-}
-
-
-def answers(*interventions: Intervention) -> int:
-    """Right first answers of the agent ``recall``, in so many episodes whose cue is balanced."""
-    agent, right = load_agent("recall", device="cpu"), 0
-    for cue, answer in (("red_wool", "left"), ("blue_wool", "right")):
-        scenario = load_scenario("recall", parameters={"cue": cue, "cue_at": CUE, "age": AGE})
-        with make_world(scenario) as world:
-            for seed in range(EPISODES // 2):
-                result = run_episode(world, agent, seed=seed, interventions=interventions)
-                right += bool(result.outcomes[answer]["value"])
-    return right
-
-
-def interval(right: int) -> tuple[float, float]:
-    return wilson(right, EPISODES)
-
-
-@pytest.mark.parametrize("sense", ["full", *(pytest.param(sense, marks=pytest.mark.slow)
-                                             for sense in ("read", "write", "window"))])
-def test_without_its_cue_recall_answers_by_chance_and_without_another_frame_as_before(sense: str) -> None:
-    without, control = answers(CUE_OUT[sense]), answers(OTHERS_OUT[sense])
-    low, high = interval(without)
-    assert low < 0.5 < high or high < 0.6, f"{without} of {EPISODES} right without the cue"
-    assert interval(control)[0] > 0.75, f"{control} of {EPISODES} right without another frame"

@@ -52,10 +52,11 @@ def test_a_fork_tells_where_the_two_part(run: tuple[Path, str]) -> None:
     hits = [event["step"] for event in recording.events]
     result = call(run, "--at-event", "hit", "--intervene", "calm")
     assert result.exit_code == 0
-    folder = run[0].parent / "out" / f"stripes-fake-s0-fork{hits[0]}"
+    folder, n = run[0].parent / "out" / f"stripes-fake-s0-fork{hits[0]}", 40 - hits[0]
     for word in (f"fork of stripes-fake-s0 at step {hits[0]}: calm (ActionOverride)", f"part at step {hits[0]}",
                  "action played: attack", "damage_entity", "changed", f"recorded: {folder}",
-                 f"steps 0 to {hits[0] - 1} played again"):
+                 f"steps 0 to {hits[0] - 1} played again", f"calm (ActionOverride): applied in {n} of {n} steps",
+                 f"harness replay {folder} --beside {run[0]} --overlay timeline --out {folder.name}.mp4"):
         assert word in result.stdout, result.stdout
     assert "random weights (seed 0)" in result.stderr
     forked = open_recording(folder)
@@ -88,13 +89,19 @@ def test_a_null_twin_that_differs_is_a_failure(run: tuple[Path, str]) -> None:
     assert call(run, "--at", "36", "--no-record", "--json").exit_code == 0
 
 
+def test_what_found_nothing_to_do_is_said_to_have_done_nothing(run: tuple[Path, str]) -> None:
+    result = call(run, "--at", "30", "--no-record", "--intervene", "{kind: KeyBlock, keys: [attack], when: flew}")
+    assert result.exit_code == 0 and "NO DIFFERENCE in 10 steps" in result.stdout
+    assert "KeyBlock: never applied" in result.stdout
+
+
 def test_json_is_all_that_is_printed(run: tuple[Path, str]) -> None:
     result = call(run, "--at", "20", "--steps", "4", "--json", "--intervene", "{kind: PixelMask, x0: 0, y0: 0, x1: 640,"
                   " y1: 360, at: 22}")
     report = json.loads(result.stdout)
     assert result.stderr == "" and result.exit_code == 0
     assert report["first"]["step"] == 22 and report["first"]["column"] == "agent_frame" and report["n_steps"] == 4
-    assert report["added"][0]["kind"] == "PixelMask" and Path(report["path"]).is_dir()
+    assert report["added"][0]["kind"] == "PixelMask" and report["applied"] == [1] and Path(report["path"]).is_dir()
     assert set(report["outcomes"]["hit"]) == {"recorded", "fork", "changed"}
 
 
