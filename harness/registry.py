@@ -68,6 +68,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "harness.analyses": {
         "attention": "harness.analysis.attention:attention_maps",
+        "saliency": "harness.analysis.saliency.maps:saliency_maps",
     },
 }
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Interval", "block_bootstrap", "bootstrap", "holm", "mcnemar_exact", "rank_p", "wilson"]
+__all__ = ["Interval", "block_bootstrap", "bootstrap", "holm", "mcnemar_exact", "rank_p", "spearman", "wilson"]
 
 
 class Interval(NamedTuple):
@@ -69,6 +69,20 @@ def rank_p(value: float, null: Sequence[float]) -> float:
     The Monte Carlo p-value of Davison and Hinkley (1997), 4.2.
     """
     return (1 + sum(abs(draw) >= abs(value) for draw in null)) / (1 + len(null))
+
+
+def spearman(one: npt.ArrayLike, two: npt.ArrayLike) -> float:
+    """Spearman's rank correlation (C. Spearman, 1904), ties at their mean rank; NaN where one side is all the same.
+
+    Args:
+        one: Numbers [n].
+        two: Likewise.
+    """
+    from scipy.stats import rankdata
+
+    first, second = (rankdata(np.asarray(side)) - (np.size(side) + 1) / 2 for side in (one, two))
+    spread = np.sqrt(np.square(first).sum() * np.square(second).sum())
+    return float(first @ second / spread) if spread > 0 else float("nan")
 
 
 def bootstrap(values: Sequence[float], confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:

@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from harness.analysis.effects import Effect, effect
     from harness.analysis.means import difference_of_means, mean_activation
     from harness.analysis.result import Result
+    from harness.analysis.saliency.maps import saliency_maps
+    from harness.analysis.saliency.result import Saliency
 
 _DOOR = {"AttentionMaps": "attention", "Comparison": "comparison", "Effect": "effects", "Result": "result",
-         "attention_maps": "attention", "compare": "comparison", "difference_of_means": "means", "effect": "effects",
-         "mean_activation": "means"}
+         "Saliency": "saliency.result", "attention_maps": "attention", "compare": "comparison",
+         "difference_of_means": "means", "effect": "effects", "mean_activation": "means",
+         "saliency_maps": "saliency.maps"}
 
-__all__ = ["AttentionMaps", "Comparison", "Effect", "Result", "attention_maps", "compare", "difference_of_means",
-           "effect", "mean_activation"]
+__all__ = ["AttentionMaps", "Comparison", "Effect", "Result", "Saliency", "attention_maps", "compare",
+           "difference_of_means", "effect", "mean_activation", "saliency_maps"]
 
 
 def __getattr__(name: str) -> Any:
