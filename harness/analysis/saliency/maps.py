@@ -21,7 +21,14 @@ from harness.agent.vpt.agent import VPTAgent
 from harness.agent.vpt.state import VPTState
 from harness.analysis.open_loop import Progress, check_untreated, ticks
 from harness.analysis.result import result_provenance
-from harness.analysis.saliency.methods import METHODS, Baseline, Settings, saliency_map
+from harness.analysis.saliency.methods import (
+    INTEGRATED,
+    METHODS,
+    Baseline,
+    Settings,
+    baseline_picture,
+    saliency_map,
+)
 from harness.analysis.saliency.patches import PATCH_METHODS, attention_rollout, patch_attention
 from harness.analysis.saliency.result import Saliency
 from harness.analysis.saliency.scene import Scene, scenes, why_unscored
@@ -41,7 +48,7 @@ _MOST_BYTES = 256 << 20
 def saliency_maps(recordings: Sequence[Recording], *, agent: Agent, progress: Progress | None = None,
                   target: str = "attack", methods: tuple[str, ...] = tuple(METHODS),
                   steps: tuple[int, ...] | None = None, n_steps: int = 8, objects: tuple[str, ...] | None = None,
-                  random_networks: int = 1, baseline: Baseline = "mean", path: int = 32, samples: int = 16,
+                  random_networks: int = 1, baseline: Baseline = "blur", path: int = 64, samples: int = 16,
                   noise: float = 0.1, patch: int = 16, stride: int = 8, masks: int = 256, seed: int = 0) -> Saliency:
     """Which pixels a choice depends on, scored against objects, against their removal, and against chance.
 
@@ -77,7 +84,7 @@ def saliency_maps(recordings: Sequence[Recording], *, agent: Agent, progress: Pr
         n_steps: How many of those.
         objects: Only these: a tag, a creature, a block, leaves, logs, sky, hand, hud; None for all that are seen.
         random_networks: How many networks with random weights stand beside, 0 to 20; each costs as much as the agent.
-        baseline: mean (colour of the picture), black or blur: what stands for nothing.
+        baseline: blur (sigma 10 pixels of 128), mean (colour of the picture) or black: what stands for nothing.
         path: Points of integrated gradients.
         samples: Noisy pictures of smoothgrad.
         noise: Their standard deviation, as a share of the picture's range.
@@ -115,7 +122,7 @@ def saliency_maps(recordings: Sequence[Recording], *, agent: Agent, progress: Pr
                   "agent": ", ".join(each for each in (agent.name, agent.description) if each)}
     unscored = [why for why in map(why_unscored, recordings) if why]
     return tally.result(provenance, run.readout.unit, np.stack([np.stack(each) for each in maps], 1),
-                         [f"not scored: {why}" for why in dict.fromkeys(unscored)])
+                         [*(f"not scored: {why}" for why in dict.fromkeys(unscored)), *run.notes()])
 
 
 def _with_network(agent: Agent) -> VPTAgent:
@@ -162,6 +169,7 @@ class _Run:
     n_random: int
     networks: list[VPTAgent] = field(init=False)
     clips: list[MineCLIP] = field(init=False, default_factory=list)
+    falls: list[tuple[float, float]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         if not 0 <= self.n_random <= _MOST_NETWORKS:
@@ -211,8 +219,25 @@ class _Run:
                 found.append(np.asarray(large, np.float32))
             else:
                 found.append(saliency_map(name, function, picture, self.settings, scene.step))
+            if name == INTEGRATED and number == 0:
+                self._note_fall(function, picture, found[-1])
             tick(1)
         return found
+
+
+    def _note_fall(self, function: PictureTarget, picture: torch.Tensor, heat: Map) -> None:
+        with torch.no_grad():
+            baseline = baseline_picture(picture, self.settings.baseline)
+            fall = float(function(picture[None])[0] - function(baseline[None])[0])
+        self.falls.append((fall, float(heat.sum(dtype=np.float64))))
+
+    def notes(self) -> list[str]:
+        """How far integrated gradients are from completeness."""
+        if not self.falls:
+            return []
+        fall, total = np.array(self.falls).T
+        return [f"{INTEGRATED}: f(picture) - f(baseline) is {np.abs(fall).mean():.3g} on average, and the maps' sums "
+                f"miss it by {np.abs(total - fall).mean():.3g}; a larger path comes closer"]
 
 
 def _randomised(agent: VPTAgent, seed: int) -> VPTAgent:

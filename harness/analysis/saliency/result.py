@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.result import Cell, Result, Table
+from harness.recording.schema import plain
 from harness.statistics import Interval
 from harness.world.observation import POV_SHAPE
 
@@ -91,17 +93,17 @@ class ObjectEffect:
     Attributes:
         object: Its name.
         n: Steps in which it was removed.
-        size: Mean absolute change.
+        size: Mean absolute change; None where it was never removed, as the sky.
         interval: 95 % of it; None with one step.
-        mean: Mean change, with its sign: removed less whole.
+        mean: Mean change, with its sign: removed less whole; None likewise.
         random: Mean absolute change with random weights, over the random networks; None without.
     """
 
     object: str
     n: int
-    size: float
+    size: float | None
     interval: Interval | None
-    mean: float
+    mean: float | None
     random: float | None
 
 
@@ -207,11 +209,16 @@ class Saliency(Result):
 
     def _objects_table(self, method: str) -> Table:
         true = {e.object: e.size for e in self.object_effects}
-        rows: list[tuple[Cell, ...]] = []
-        for s in self.object_scores:
-            if s.method == method:
-                rows.append((s.object, s.mass, s.area, s.ratio, s.interval, s.null, s.random,
-                             f"{s.hits}/{s.n}", s.hits_interval, true.get(s.object)))
-        return Table(method, ("object", "mass", "area", "ratio", "95 %", "99 % of shifts", "random weights",
-                              "top on it", "95 % (Wilson)", "|change|"), tuple(rows),
-                     "Chance: 1 for the ratio, the area for the top.")
+        rows: list[tuple[Cell, ...]] = [
+            (s.object, true[s.object], s.area, s.mass, s.ratio, s.interval, s.null, s.random, f"{s.hits}/{s.n}",
+             s.hits_interval) for s in self.object_scores if s.method == method]
+        return Table(method, ("object", "|change|", "area", "mass", "ratio", "95 %", "99 % of shifts", "random weights",
+                              "top", "95 %"), tuple(rows),
+                     "mass: share of the map on the object; ratio: mass / area, by chance 1; top: steps in which the "
+                     "map's top is on it, by chance the area.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values: provenance, tables, and the scores as records."""
+        records = {name: [plain(vars(each)) for each in getattr(self, name)]
+                   for name in ("method_scores", "object_scores", "object_effects")}
+        return {**super().as_dict(), "notes": list(self.notes), **records}

@@ -80,7 +80,6 @@ class Tally:
             notes: What to say besides.
         """
         names = tuple(sorted(self._shifted))
-        self._series = np.asarray(self._episodes, np.int64)
         shape = (self._n, len(self._methods), len(self._steps), len(names))
         area, mass, hits = np.full(shape[2:], np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
         effects = np.full((self._n, *shape[2:]), np.nan)
@@ -94,8 +93,9 @@ class Tally:
                        for k in range(len(self._methods)) for i, name in enumerate(names)
                        if np.isfinite(mass[0, k, :, i]).any())
         return Saliency(
-            provenance, target, self._methods, names, self._series, np.asarray(self._steps, np.int64), maps, area, mass,
-            hits, effects, scored, self._method_scores(scored, names, area, mass, effects),
+            provenance, target, self._methods, names, np.asarray(self._episodes, np.int64),
+            np.asarray(self._steps, np.int64), maps, area, mass, hits, effects, scored,
+            self._method_scores(scored, names, area, mass, effects),
             tuple(self._object_effect(name, effects[..., i]) for i, name in enumerate(names)), tuple(notes))
 
     def _object_score(self, k: int, i: int, name: str, area: Float, mass: Float, hits: Float) -> ObjectScore:
@@ -107,7 +107,7 @@ class Tally:
         n_random = sum(self._above(name, net, k) for net in range(1, self._n))
         n, on = int(seen.sum()), int(hits[0, k][seen].sum())
         return ObjectScore(self._methods[k], name, n, mean_of(mass[0, k][seen]), mean_of(area[seen]), observed,
-                           self._interval(ratio[0]), null, p, mean_of(randoms) if randoms else None, n_random, on,
+                           self._interval(ratio[0]), null, p, _known(mean_of(randoms)), n_random, on,
                            wilson(on, n))
 
     def _chance(self, name: str, net: int, k: int) -> tuple[float, float, float]:
@@ -125,13 +125,12 @@ class Tally:
         truth = np.abs(effects[0])
         if not names:
             return ()
-        plain = self._ranked(AREA, area, truth, {})
-        found = [plain]
+        found = [self._ranked(AREA, area, truth, {})]
         for k, method in enumerate(self._methods):
             more: dict[str, Any] = {"above": sum(s.ratio > s.null for s in scored if s.method == method)}
             if self._n > 1:
-                more["random"] = mean_of([mean_of(rank_correlations(each[k], truth)) for each in mass[1:]])
-                more["alike"] = mean_of([step[k] for step in self._alike])
+                more["random"] = _known(mean_of([mean_of(rank_correlations(each[k], truth)) for each in mass[1:]]))
+                more["alike"] = _known(mean_of([step[k] for step in self._alike]))
                 more["above_random"] = sum(self._above(name, net, k) for net in range(1, self._n) for name in names
                                            ) / (self._n - 1)
             found.append(self._ranked(method, mass[0, k], truth, more))
@@ -140,21 +139,26 @@ class Tally:
     def _ranked(self, method: str, mass: Float, truth: Float, more: Mapping[str, Any]) -> MethodScore:
         ranks = rank_correlations(mass, truth)
         n = int(np.isfinite(ranks).sum())
-        return MethodScore(method, mean_of(ranks) if n else None, self._interval(ranks), label_p(mass, truth), n,
-                           **{name: None if isinstance(x, float) and math.isnan(x) else x for name, x in more.items()})
+        return MethodScore(method, _known(mean_of(ranks)), self._interval(ranks), label_p(mass, truth), n, **more)
 
     def _object_effect(self, name: str, effects: Float) -> ObjectEffect:
         """Effects [net, t]."""
         size = np.abs(effects)
         n = int(np.isfinite(size[0]).sum())
-        return ObjectEffect(name, n, mean_of(size[0]), self._interval(size[0]), mean_of(effects[0]),
-                            mean_of(size[1:]) if self._n > 1 else None)
+        return ObjectEffect(name, n, _known(mean_of(size[0])), self._interval(size[0]), _known(mean_of(effects[0])),
+                            _known(mean_of(size[1:])))
 
     def _interval(self, values: Float) -> Interval | None:
         """95 % of the mean of values [t]; None for fewer than two."""
-        there = np.isfinite(values)
+        there, of = np.isfinite(values), np.asarray(self._episodes)
         if there.sum() < 2:
             return None
-        series = [values[there & (self._series == episode)] for episode in np.unique(self._series)]
-        apart = max(1, int(np.median(np.diff(self._steps)))) if len(self._steps) > 1 else 1
-        return block_bootstrap(series, max(1, BLOCK // apart))
+        series = [values[there & (of == episode)] for episode in np.unique(of)]
+        # Only where there is one recording are there blocks, and its steps ascend.
+        apart = (self._steps[-1] - self._steps[0]) / (len(self._steps) - 1)
+        return block_bootstrap(series, max(1, round(BLOCK / max(apart, 1))))
+
+
+def _known(value: float) -> float | None:
+    """None in place of NaN."""
+    return None if math.isnan(value) else value
