@@ -76,6 +76,7 @@ TABLES: dict[str, dict[str, str]] = {
         "keyframes": "harness.analysis.keyframes:key_frames",
         "memory": "harness.analysis.memory_knockout:memory",
         "patching": "harness.analysis.patching:patching",
+        "saliency": "harness.analysis.saliency.maps:saliency_maps",
     },
 }
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from harness.analysis.keyframes import KeyFrames, key_frames
     from harness.analysis.means import difference_of_means, mean_activation
     from harness.analysis.result import Result
+    from harness.analysis.saliency.maps import saliency_maps
+    from harness.analysis.saliency.result import Saliency
 
 _DOOR = {"AttentionMaps": "attention", "AttentionProfile": "attention_profiles", "Comparison": "comparison",
          "Effect": "effects", "KeyFrames": "keyframes", "Result": "result", "attention_maps": "attention",
