@@ -68,6 +68,8 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "harness.analyses": {
         "attention": "harness.analysis.attention:attention_maps",
+        "probes": "harness.analysis.probe:probes",
+        "readout": "harness.analysis.readout:readout",
     },
 }
 

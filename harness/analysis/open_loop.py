@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from harness.replay.replay import recorded_action, recorded_world
 from harness.rollout import spawn_streams
 from harness.world.action import check_action
 
-__all__ = ["Progress", "check_key", "kl_divergence", "log_odds", "look_over", "ticks"]
+__all__ = ["Progress", "check_key", "has_key", "kl_divergence", "listen", "log_odds", "look_over", "ticks"]
 
 Float = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -43,7 +43,8 @@ def check_key(key: str) -> None:
 
 
 @functools.cache
-def _with_key(key: str) -> npt.NDArray[np.bool_]:
+def has_key(key: str) -> npt.NDArray[np.bool_]:
+    """Per joint button class, bool [8641]: whether it holds a key down."""
     return np.asarray(button_table()[:, BUTTON_NAMES.index(key)] > 0)
 
 
@@ -57,7 +58,7 @@ def log_odds(log_probs: npt.NDArray[Any], key: str) -> Float:
     Returns:
         float64 [...], in nats.
     """
-    down, x = _with_key(key), np.asarray(log_probs, np.float64)
+    down, x = has_key(key), np.asarray(log_probs, np.float64)
     return np.asarray(np.logaddexp.reduce(x[..., down], -1) - np.logaddexp.reduce(x[..., ~down], -1))
 
 
@@ -78,6 +79,41 @@ def ticks(progress: Progress | None, total: int) -> Callable[[int], None]:
         if progress:
             progress(done, total)
     return tick
+
+
+def listen(recording: Recording, agent: Agent, hooks: Sequence[str], tick: Callable[[int], None]
+           ) -> Iterator[list[AgentOutput]]:
+    """The agent over the pictures that it saw, some at a time, with its activations; nothing of it is kept.
+
+    Args:
+        recording: From its first step on. What edits inside the agent did when it was made is not done again.
+        agent: One with a network.
+        hooks: Names whose activations to bring.
+        tick: Called with the number of steps done.
+
+    Yields:
+        Outputs of neighbouring steps, in order, each with ``activations`` of its own.
+
+    Raises:
+        RecordingError: for a recording without steps, or a fork.
+        AgentError: for an agent that has no network.
+    """
+    where = str(recording.path)
+    if not len(recording):
+        raise RecordingError(f"the recording has no steps: {recording.summary}", where=where)
+    if recording.first_step:
+        raise RecordingError("the recording is a fork, and the memory it began with is not built here", where=where,
+                             hint="take the recording that it was made from")
+    if not hasattr(agent, "look_ahead"):
+        raise AgentError(f"{agent.name} has no network to look into", hint="use an agent with one, such as vpt-nano")
+    state, most = agent.initial_state(), chunk_length(agent, hooks)
+    if hasattr(agent, "begin"):  # what an episode draws at its first frame, from the stream it drew from then
+        state = agent.begin(state, spawn_streams(recording.seed)[1])
+    for start in range(0, len(recording), most):
+        frames = recording.agent_pov[start:start + most]
+        chosen, state = agent.look_ahead(frames, state, hooks)
+        yield [choose(None) for choose in chosen]
+        tick(len(frames))
 
 
 def look_over(recording: Recording, agent: Agent, stack: Sequence[Intervention], like: Sequence[Intervention],
