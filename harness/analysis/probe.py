@@ -118,9 +118,9 @@ class Probes(Result):
             f"{np.nanmean(y):.3g} ± {np.nanstd(y):.2g} {variable.unit}"
         what, chance = ("AUROC", "0.5 is chance") if variable.yes_no else \
             ("R²", "0 is the mean of the fitted episodes; a probe that reads nothing may lie below")
-        note = f"{variable.meaning.format(thing)}: {base}. Held out: whole episodes. {chance}. other labels: fitted to " \
-            "another episode's labels at the same steps; p is not corrected for the number of rows. What can be read " \
-            "need not be used."
+        note = (f"{variable.meaning.format(thing)}: {base}. Held out: whole episodes. {chance}. other labels: fitted "
+                "to another episode's labels at the same steps; p is not corrected for the number of rows. What can be "
+                "read need not be used.")
         n = np.isfinite(y)
         return Table(f"{agent}: {target} read linearly, {what} in {len(np.unique(self.episode[n]))} episodes, "
                      f"{n.sum()} pictures",
@@ -130,7 +130,7 @@ class Probes(Result):
 
 
 def probes(recordings: Sequence[Recording], *, agent: Agent | None = None,
-           targets: tuple[str, ...] = ("distance:logs", "in_view:logs"),
+           targets: tuple[str, ...] = ("distance:logs", "share:logs", "crosshair:logs"),
            hooks: tuple[str, ...] = ("blocks.*.hook_resid_post",), every: int = 5, controls: int = 20,
            untrained: str | None = None, progress: Progress | None = None) -> Probes:
     """Linear probes from activations to the world's state, fitted and scored on different episodes.
