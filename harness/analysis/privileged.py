@@ -107,7 +107,7 @@ VARIABLES: Mapping[str, Variable] = {
     "on_ground": Variable("the player stands on something", "", lambda s: float(s.state.player.on_ground), False),
     "distance": Variable("from the player to the middle of the nearest {}, seen or not, without height", "blocks",
                          _distance),
-    "share": Variable("share of the picture that shows {}", "% of the picture", _share),
+    "share": Variable("share of the picture that shows {}", "%", _share),
     "pitch": Variable("the player's pitch, positive downwards", "degrees", lambda s: s.state.player.pitch, False),
     "speed": Variable("the player's speed over ground", "blocks/s", _speed, False),
     "health": Variable("the player's health", "half hearts", lambda s: s.state.player.health, False),

@@ -118,15 +118,16 @@ class Probes(Result):
             f"{np.nanmean(y):.3g} ± {np.nanstd(y):.2g} {variable.unit}"
         what, chance = ("AUROC", "0.5 is chance") if variable.yes_no else \
             ("R²", "0 is the mean of the fitted episodes; a probe that reads nothing may lie below")
-        note = (f"{variable.meaning.format(thing)}: {base}. Held out: whole episodes. {chance}. other labels: fitted "
-                "to another episode's labels at the same steps; p is not corrected for the number of rows. What can be "
-                "read need not be used.")
+        note = f"{variable.meaning.format(thing)}: {base}. {chance}."
+        if target == self.targets[-1]:
+            note += " Held out: whole episodes. other labels: fitted to another episode's labels at the same steps; " \
+                "p is not corrected for the number of rows. What can be read need not be used." + \
+                (f" untrained: {other_agent}, over the same pictures." if other_agent else "")
         n = np.isfinite(y)
         return Table(f"{agent}: {target} read linearly, {what} in {len(np.unique(self.episode[n]))} episodes, "
                      f"{n.sum()} pictures",
                      ("hook", what, "95 %", "other labels", "selectivity", "p",
-                      *(("untrained", "its 95 %") if self.untrained else ())), tuple(rows),
-                     note + (f" untrained: {other_agent}, over the same pictures." if other_agent else ""))
+                      *(("untrained", "its 95 %") if self.untrained else ())), tuple(rows), note)
 
 
 def probes(recordings: Sequence[Recording], *, agent: Agent | None = None,

@@ -218,7 +218,7 @@ def readout(recording: Recording, *, agent: Agent, keys: tuple[str, ...] = ("att
 def _differs(recording: Recording, numbers: npt.NDArray[np.int64], margins: Float, keys: Sequence[str]) -> float | None:
     """The largest difference of margins from the recorded ones; None where none were recorded."""
     stored = recording.activations
-    if "log_probs.buttons" not in stored:
+    if "log_probs.buttons" not in stored or stored["log_probs.buttons"].shape[1:] != has_key(keys[0]).shape:
         return None
     gap, series = 0.0, stored["log_probs.buttons"]
     for i, found in zip(numbers.tolist(), margins, strict=True):
