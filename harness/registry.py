@@ -69,7 +69,7 @@ TABLES: dict[str, dict[str, str]] = {
     "harness.analyses": {
         "attention": "harness.analysis.attention:attention_maps",
         "probes": "harness.analysis.probe:probes",
-        "readout": "harness.analysis.readout:readout",
+        "readout": "harness.analysis.readout:read_out",
     },
 }
 

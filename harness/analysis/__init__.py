@@ -10,14 +10,18 @@ if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison, compare
     from harness.analysis.effects import Effect, effect
     from harness.analysis.means import difference_of_means, mean_activation
+    from harness.analysis.privileged import privileged_state
+    from harness.analysis.probe import Probes, probes
+    from harness.analysis.readout import Readout, read_out
     from harness.analysis.result import Result
 
-_DOOR = {"AttentionMaps": "attention", "Comparison": "comparison", "Effect": "effects", "Result": "result",
-         "attention_maps": "attention", "compare": "comparison", "difference_of_means": "means", "effect": "effects",
-         "mean_activation": "means"}
+_DOOR = {"AttentionMaps": "attention", "Comparison": "comparison", "Effect": "effects", "Probes": "probe",
+         "Readout": "readout", "Result": "result", "attention_maps": "attention", "compare": "comparison",
+         "difference_of_means": "means", "effect": "effects", "mean_activation": "means",
+         "privileged_state": "privileged", "probes": "probe", "read_out": "readout"}
 
-__all__ = ["AttentionMaps", "Comparison", "Effect", "Result", "attention_maps", "compare", "difference_of_means",
-           "effect", "mean_activation"]
+__all__ = ["AttentionMaps", "Comparison", "Effect", "Probes", "Readout", "Result", "attention_maps", "compare",
+           "difference_of_means", "effect", "mean_activation", "privileged_state", "probes", "read_out"]
 
 
 def __getattr__(name: str) -> Any:

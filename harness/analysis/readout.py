@@ -17,7 +17,7 @@ from harness.errors import AgentError, HarnessError, RecordingError
 from harness.recording.recording import Recording
 from harness.statistics import Interval, block_bootstrap, rank_p
 
-__all__ = ["Readout", "readout"]
+__all__ = ["Readout", "read_out"]
 
 Float = npt.NDArray[np.float64]
 _REST = ("biases", "entropy")
@@ -133,9 +133,9 @@ def _interval(series: Float) -> Interval:
     return block_bootstrap([series], BLOCK)
 
 
-def readout(recording: Recording, *, agent: Agent, keys: tuple[str, ...] = ("attack",),
-            between: tuple[int, int] | None = None, controls: int = 100, top: int = 12,
-            lens: Literal["skip", "plain"] = "skip", progress: Progress | None = None) -> Readout:
+def read_out(recording: Recording, *, agent: Agent, keys: tuple[str, ...] = ("attack",),
+             between: tuple[int, int] | None = None, controls: int = 100, top: int = 12,
+             lens: Literal["skip", "plain"] = "skip", progress: Progress | None = None) -> Readout:
     """Margins of keys over time, which block, head and MLP wrote them directly, and a logit lens.
 
     The agent runs again over the recorded pictures, so any recording of a VPT or STEVE-1 policy will do.
@@ -404,7 +404,7 @@ class _Reader:
 
 
 def _linear(logs: Float, key: str) -> tuple[Float, Float]:
-    """Weights w [t, 8641] and entropies [t] with ``margin = w . logs + entropies`` (see ``readout``)."""
+    """Weights w [t, 8641] and entropies [t] with ``margin = w . logs + entropies`` (see ``read_out``)."""
     weights, total = np.zeros_like(logs), np.zeros(len(logs))
     for held, sign in ((has_key(key), 1.0), (~has_key(key), -1.0)):
         within = _normalised(logs[:, held])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fakes import FakeAgent, FakeWorld, make_scenario
 
 from harness.agent.agent import Agent
 from harness.agent.scripted import NoopAgent, ReplayAgent
+from harness.analysis import privileged as module
 from harness.analysis.privileged import SEEN, VARIABLES, find_variable, privileged_state
 from harness.errors import HarnessError, RecordingError
 from harness.recording.recorder import Recorder
@@ -73,8 +75,6 @@ def test_every_so_many_pictures(turned: tuple[Recording, dict[str, np.ndarray]])
 
 def test_being_hurt_lasts_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recording = play(tmp_path, villager(), NoopAgent(), 30)
-    import harness.analysis.privileged as module
-
     real = module.recorded_moments
 
     class Hit:
@@ -82,7 +82,6 @@ def test_being_hurt_lasts_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             self.capabilities, self._world, self._now = world.capabilities, world, now
 
         def world_state(self, **what: bool) -> Any:
-            from dataclasses import replace
             state = self._world.world_state(**what)
             return replace(state, events=({"type": "player_hurt"},)) if self._now else state
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.agent.load import load_agent
-from harness.analysis.probe import FEWEST, deal, fit_probe, probes
+from harness.analysis import probes
+from harness.analysis.probe import FEWEST, deal, fit_probe
 from harness.cli import cli
 from harness.errors import AgentError, HarnessError, RecordingError
 from harness.intervention import ActionOverride

@@ -13,8 +13,8 @@ from fakes import FakeAgent, FakeWorld, make_scenario
 
 from harness.agent.action_mapping import BUTTON_NAMES, button_table
 from harness.agent.agent import Agent
+from harness.analysis import read_out
 from harness.analysis.open_loop import log_odds
-from harness.analysis.readout import readout
 from harness.cli import cli
 from harness.errors import AgentError, HarnessError, RecordingError
 from harness.recording.recorder import Recorder
@@ -65,7 +65,7 @@ def outputs(agent: Agent, recording: Recording, hooks: tuple[str, ...] = ()) -> 
 
 def test_parts_add_up_to_the_margin(recording: Recording) -> None:
     agent = tiny()
-    found = readout(recording, agent=agent, keys=KEYS, controls=3)
+    found = read_out(recording, agent=agent, keys=KEYS, controls=3)
     logs = np.stack([o.log_probs["buttons"] for o in outputs(agent, recording)])
     for k, key in enumerate(KEYS):
         np.testing.assert_allclose(found.margins[:, k], log_odds(logs, key), atol=1e-4)
@@ -102,7 +102,7 @@ def by_autograd(agent: VPTAgent, out: Any, weights: np.ndarray) -> dict[str, flo
 
 def test_each_part_is_what_the_gradient_of_the_frozen_network_says(recording: Recording) -> None:
     agent = tiny()
-    found = readout(recording, agent=agent, controls=0)
+    found = read_out(recording, agent=agent, controls=0)
     names = ("hook_embed", "blocks.*.hook_mlp_out", "blocks.*.attn.hook_result")
     down = button_table()[:, BUTTON_NAMES.index("attack")] > 0
     for step in (0, 7, STEPS - 1):
@@ -118,7 +118,7 @@ def test_parts_that_write_nothing_contribute_nothing(recording: Recording) -> No
     blocks = agent.policy.net.recurrent_layer.blocks
     blocks[1].r.orc_block.proj_layer.weight[:, :8] = 0  # head 1.0
     blocks[0].mlp1.layer.weight[:] = 0
-    found = readout(recording, agent=agent, controls=2)
+    found = read_out(recording, agent=agent, controls=2)
     silent = [found.components.index(name) for name in ("1.0", "mlp 0")]
     assert np.abs(found.contributions[..., silent]).max() < 1e-12 and found.error < 1e-4
     others = np.delete(np.abs(found.contributions).mean((0, 1)), silent)
@@ -128,19 +128,19 @@ def test_parts_that_write_nothing_contribute_nothing(recording: Recording) -> No
 def test_guided_rows_are_named_and_add_up(recording: Recording) -> None:
     goal = np.random.default_rng(5).standard_normal(512).astype(np.float32)
     agent = tiny(SteveAgent, goal=goal, cond_scale=2.5)
-    found = readout(recording, agent=agent, controls=2)
+    found = read_out(recording, agent=agent, controls=2)
     np.testing.assert_allclose(found.contributions.sum(2), found.margins, atol=1e-4)
     assert {"cond goal", "uncond goal", "cond embedding", "cond 0.1", "uncond mlp 1", "biases"} <= set(found.components)
     np.testing.assert_allclose(found.margins[:, 0], log_odds(
         np.stack([o.log_probs["buttons"] for o in outputs(agent, recording)]), "attack"), atol=1e-4)
     assert found.lens_kl[:, -1].max() < 1e-4
-    plain = readout(recording, agent=tiny(SteveAgent, goal=goal, cond_scale="none"), controls=0)
+    plain = read_out(recording, agent=tiny(SteveAgent, goal=goal, cond_scale="none"), controls=0)
     assert plain.components[:2] == ("goal", "embedding") and plain.error < 1e-4
 
 
 def test_the_lens_ends_at_the_policy_and_skips_what_writes_nothing(recording: Recording) -> None:
     agent = tiny()
-    found = readout(recording, agent=agent)
+    found = read_out(recording, agent=agent)
     assert found.layers == ("embedding", "0", "1")
     assert found.lens_kl[:, -1].max() < 1e-6 and found.lens_agrees[:, -1].all()
     np.testing.assert_allclose(found.lens_margins[:, -1], found.margins, atol=1e-4)
@@ -148,13 +148,13 @@ def test_the_lens_ends_at_the_policy_and_skips_what_writes_nothing(recording: Re
     last = agent.policy.net.recurrent_layer.blocks[1]
     for layer in (last.r.orc_block.proj_layer, last.mlp1.layer):
         layer.weight[:], layer.bias[:] = 0, 0
-    assert readout(recording, agent=agent).lens_kl[:, 1].max() < 1e-6, "a block that writes nothing but its norm"
-    assert readout(recording, agent=agent, lens="plain").lens_kl[:, 1].mean() > 1e-3
+    assert read_out(recording, agent=agent).lens_kl[:, 1].max() < 1e-6, "a block that writes nothing but its norm"
+    assert read_out(recording, agent=agent, lens="plain").lens_kl[:, 1].mean() > 1e-3
 
 
 def test_the_lens_stands_beside_what_knows_nothing(recording: Recording) -> None:
     agent = tiny()
-    found = readout(recording, agent=agent)
+    found = read_out(recording, agent=agent)
     p = np.exp(np.stack([o.log_probs["buttons"] for o in outputs(agent, recording)]).astype(np.float64))
     kl = (p * (np.log(p) - np.log(p.mean(0)))).sum(1).mean()
     assert found.constant[0] == pytest.approx(kl, abs=1e-5)
@@ -164,7 +164,7 @@ def test_the_lens_stands_beside_what_knows_nothing(recording: Recording) -> None
 
 def test_random_directions_are_the_control(recording: Recording) -> None:
     """Their spread is that of a direction which has nothing to do with the key; a key of random weights is one."""
-    found = readout(recording, agent=tiny(), controls=200, keys=("attack", "jump", "drop"))
+    found = read_out(recording, agent=tiny(), controls=200, keys=("attack", "jump", "drop"))
     n = len(found.components) - 2
     means, null = found.contributions.mean(0)[:, :n], found.control[:, :n]
     inside = (means > np.percentile(null, 0.5, -1)) & (means < np.percentile(null, 99.5, -1))
@@ -173,8 +173,8 @@ def test_random_directions_are_the_control(recording: Recording) -> None:
 
 
 def test_steps_are_counted_and_tables_tell_who_it_is(recording: Recording) -> None:
-    whole, part = readout(recording, agent=tiny(), controls=2), readout(recording, agent=tiny(), between=(5, 9), top=2,
-                                                                        controls=2)
+    whole = read_out(recording, agent=tiny(), controls=2)
+    part = read_out(recording, agent=tiny(), between=(5, 9), top=2, controls=2)
     assert part.steps.tolist() == [5, 6, 7, 8, 9]
     np.testing.assert_allclose(part.contributions, whole.contributions[5:10], atol=1e-9)
     margins, contributions, lens = part.tables()
@@ -189,13 +189,13 @@ def test_what_cannot_be_read_is_refused(recording: Recording, monkeypatch: pytes
     for options, word in (({"keys": ("atack",)}, "attack"), ({"keys": ()}, "at least one key"), ({"top": 0}, "top"),
                           ({"between": (50, 60)}, "no step lies between 50 and 60")):
         with pytest.raises(HarnessError, match=word):
-            readout(recording, agent=tiny(), **options)  # type: ignore[arg-type]
+            read_out(recording, agent=tiny(), **options)  # type: ignore[arg-type]
     with pytest.raises(AgentError, match="no VPT read-out"):
-        readout(recording, agent=FakeAgent())
+        read_out(recording, agent=FakeAgent())
     assert len(recording) == STEPS
     monkeypatch.setattr(Recording, "first_step", 4)
     with pytest.raises(RecordingError, match="fork"):
-        readout(recording, agent=tiny())
+        read_out(recording, agent=tiny())
 
 
 def test_the_bundled_agent_from_the_command_line(tmp_path: Path) -> None:
@@ -211,5 +211,5 @@ def test_the_bundled_agent_from_the_command_line(tmp_path: Path) -> None:
     assert len(told["tables"]) == 4 and "another agent" in told["tables"][0]["note"]
     with np.load(tmp_path / "x.npz") as arrays:
         np.testing.assert_allclose(arrays["contributions"].sum(2), arrays["margins"], atol=1e-4)
-    same = readout(open_recording(recorder.path), agent=agent, controls=0)
+    same = read_out(open_recording(recorder.path), agent=agent, controls=0)
     assert same.recorded is not None and same.recorded < 1e-4
