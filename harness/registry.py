@@ -76,6 +76,8 @@ TABLES: dict[str, dict[str, str]] = {
         "keyframes": "harness.analysis.keyframes:key_frames",
         "memory": "harness.analysis.memory_knockout:memory",
         "patching": "harness.analysis.patching:patching",
+        "probes": "harness.analysis.probe:probes",
+        "readout": "harness.analysis.readout:read_out",
         "saliency": "harness.analysis.saliency.maps:saliency_maps",
     },
 }

@@ -12,17 +12,65 @@ if TYPE_CHECKING:
     from harness.analysis.effects import Effect, effect
     from harness.analysis.keyframes import KeyFrames, key_frames
     from harness.analysis.means import difference_of_means, mean_activation
-    from harness.analysis.result import Result
+    from harness.analysis.memory_knockout import MemoryEffects, memory
+    from harness.analysis.privileged import privileged_state
+    from harness.analysis.probe import Probes, probes
+    from harness.analysis.readout import Readout, read_out
+    from harness.analysis.result import Result, Table
     from harness.analysis.saliency.maps import saliency_maps
     from harness.analysis.saliency.result import Saliency
 
-_DOOR = {"AttentionMaps": "attention", "AttentionProfile": "attention_profiles", "Comparison": "comparison",
-         "Effect": "effects", "KeyFrames": "keyframes", "Result": "result", "attention_maps": "attention",
-         "attention_profile": "attention_profiles", "compare": "comparison", "difference_of_means": "means",
-         "effect": "effects", "key_frames": "keyframes", "mean_activation": "means"}
+_DOOR = {
+    "AttentionMaps": "attention",
+    "AttentionProfile": "attention_profiles",
+    "Comparison": "comparison",
+    "Effect": "effects",
+    "KeyFrames": "keyframes",
+    "MemoryEffects": "memory_knockout",
+    "Probes": "probe",
+    "Readout": "readout",
+    "Result": "result",
+    "Saliency": "saliency.result",
+    "Table": "result",
+    "attention_maps": "attention",
+    "attention_profile": "attention_profiles",
+    "compare": "comparison",
+    "difference_of_means": "means",
+    "effect": "effects",
+    "key_frames": "keyframes",
+    "mean_activation": "means",
+    "memory": "memory_knockout",
+    "privileged_state": "privileged",
+    "probes": "probe",
+    "read_out": "readout",
+    "saliency_maps": "saliency.maps",
+}
 
-__all__ = ["AttentionMaps", "AttentionProfile", "Comparison", "Effect", "KeyFrames", "Result", "attention_maps",
-           "attention_profile", "compare", "difference_of_means", "effect", "key_frames", "mean_activation"]
+__all__ = [
+    "AttentionMaps",
+    "AttentionProfile",
+    "Comparison",
+    "Effect",
+    "KeyFrames",
+    "MemoryEffects",
+    "Probes",
+    "Readout",
+    "Result",
+    "Saliency",
+    "Table",
+    "attention_maps",
+    "attention_profile",
+    "compare",
+    "difference_of_means",
+    "effect",
+    "key_frames",
+    "mean_activation",
+    "memory",
+    "privileged_state",
+    "probes",
+    "read_out",
+    "saliency_maps",
+]
 
 
 def __getattr__(name: str) -> Any:

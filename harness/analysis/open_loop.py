@@ -25,7 +25,7 @@ from harness.replay.replay import recorded_action, recorded_world
 from harness.rollout import spawn_streams
 from harness.world.action import check_action
 
-__all__ = ["Progress", "Shown", "check_key", "check_untreated", "kl_divergence", "listen", "log_odds",
+__all__ = ["Progress", "Shown", "check_key", "check_untreated", "has_key", "kl_divergence", "listen", "log_odds",
            "look_over", "ticks"]
 
 Float = npt.NDArray[np.float64]
@@ -62,7 +62,8 @@ def check_untreated(recordings: Sequence[Recording]) -> None:
 
 
 @functools.cache
-def _with_key(key: str) -> npt.NDArray[np.bool_]:
+def has_key(key: str) -> npt.NDArray[np.bool_]:
+    """Per joint button class, bool [8641]: whether it holds a key down."""
     return np.asarray(button_table()[:, BUTTON_NAMES.index(key)] > 0)
 
 
@@ -76,7 +77,7 @@ def log_odds(log_probs: npt.NDArray[Any], key: str) -> Float:
     Returns:
         float64 [...], in nats.
     """
-    down, x = _with_key(key), np.asarray(log_probs, np.float64)
+    down, x = has_key(key), np.asarray(log_probs, np.float64)
     return np.asarray(np.logaddexp.reduce(x[..., down], -1) - np.logaddexp.reduce(x[..., ~down], -1))
 
 

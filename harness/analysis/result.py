@@ -14,7 +14,7 @@ from harness.recording.recording import Recording
 from harness.recording.schema import plain
 from harness.statistics import Interval
 
-__all__ = ["Cell", "Result", "Table", "result_provenance"]
+__all__ = ["Cell", "Result", "Table", "agent_title", "result_provenance"]
 
 Cell = str | int | float | Interval | None
 """What stands in a table: an ``Interval`` is shown as [low, high], None as nothing."""
@@ -70,3 +70,13 @@ def result_provenance(analysis: str, recording: Recording, **arguments: Any) -> 
     return {"analysis": analysis, "arguments": arguments, "recording": recording.path.name,
             "header_digest": digest(recording.header), "status": recording.status,
             "agent": recording.agent_description}
+
+
+def agent_title(name: object, description: object) -> str:
+    """An agent in a title: its name, and that its weights are random where they are.
+
+    Args:
+        name: Its name.
+        description: Its own description, which says so.
+    """
+    return f"{name} (random weights)" if "random weights" in str(description) else str(name)
