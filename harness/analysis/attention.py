@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.result import Result, result_provenance
 from harness.errors import RecordingError, unknown_name
-from harness.recording.recording import Recording
+from harness.recording.recording import ActivationSeries, Recording
 
-__all__ = ["AttentionMaps", "attention_maps"]
+__all__ = ["AttentionMaps", "attention_maps", "attention_series", "by_age"]
 
 Float = npt.NDArray[np.float32]
 _PATTERN = re.compile(r"(?:(\w+)\.)?blocks\.(\d+)\.attn\.hook_pattern")
@@ -74,6 +75,30 @@ def attention_maps(recording: Recording, layer: int | None = None, row: str | No
     Raises:
         RecordingError: when there are no steps, no pattern was traced, or not that layer's.
     """
+    layers, row, series = attention_series(recording, layer, row)
+    n_steps, n_heads, width = series[0].shape
+    weights = np.empty((n_steps, len(layers), n_heads, width - 1), np.float32)
+    for i, one in enumerate(series):
+        weights[:, i] = by_age(one[:])
+    said = {"layer": layer} if row is None else {"layer": layer, "row": row}
+    return AttentionMaps(result_provenance("attention", recording, **said), weights, layers, row)
+
+
+def attention_series(recording: Recording, layer: int | None = None, row: str | None = None
+                     ) -> tuple[tuple[int, ...], str | None, list[ActivationSeries]]:
+    """Where the attention of a recording lies, nothing read yet.
+
+    Args:
+        recording: One whose run traced attention patterns [h, T], oldest first, the current picture last.
+        layer: Only this layer; None for all that were traced.
+        row: Of a guided agent, ``cond`` or ``uncond``; None for ``cond``, or for the only one that was traced.
+
+    Returns:
+        The layers, the row, and the patterns [t, h, T] of each layer, all of one shape.
+
+    Raises:
+        RecordingError: when there are no steps, no pattern was traced, or not that layer's.
+    """
     if not len(recording):
         raise RecordingError(f"the recording has no steps: {recording.summary}", where=str(recording.path))
     by_row: dict[str | None, dict[int, str]] = {}
@@ -96,10 +121,12 @@ def attention_maps(recording: Recording, layer: int | None = None, row: str | No
     if any(s.ndim != 3 or s.shape != series[0].shape for s in series):
         raise RecordingError(f"expected patterns [t, h, T] of one shape, got {[list(s.shape) for s in series]}",
                              where=str(recording.path))
-    n_steps, n_heads, width = series[0].shape
-    # Of the window's keys and the current one, the oldest is always masked: what can be seen has ages 0 to window - 1.
-    weights = np.empty((n_steps, len(layers), n_heads, width - 1), np.float32)
-    for i, one in enumerate(series):
-        weights[:, i] = one[:][..., :0:-1]
-    said = {"layer": layer} if row is None else {"layer": layer, "row": row}
-    return AttentionMaps(result_provenance("attention", recording, **said), weights, layers, row)
+    return layers, row, series
+
+
+def by_age(pattern: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Patterns [..., T], oldest key first, as [..., age]: what can be seen has the ages 0 to T - 2.
+
+    Of the window's keys and the current one, the oldest is always masked.
+    """
+    return pattern[..., :0:-1]
