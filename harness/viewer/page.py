@@ -40,9 +40,13 @@ def difference(a: Recording, b: Recording) -> dict[str, Any]:
     """
     columns, n = first_differences(a, b)
     found = sorted((each for each in columns.values() if each is not None), key=lambda each: each.step)
-    return {"n_compared": n, "columns": [
-        {"step": each.step, "column": each.column, "a": str(plain(each.recorded))[:80],
-         "b": str(plain(each.replayed))[:80]} for each in found]}
+    return {"n_compared": n, "columns": [{"step": each.step, "column": each.column, "a": _words(each.recorded),
+                                          "b": _words(each.replayed)} for each in found]}
+
+
+def _words(value: Any) -> str:
+    words = value if isinstance(value, str) else json.dumps(plain(value))
+    return words if len(words) <= 120 else words[:117] + "..."
 
 
 @functools.cache

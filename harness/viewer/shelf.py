@@ -115,6 +115,7 @@ class Shelf:
         scenario = recording.header["scenario"]
         told: dict[str, Any] = plain({
             "name": recording.path.name, "scenario": scenario.get("name") or recording.path.name,
+            "description": str(scenario.get("description") or ""),
             "agent": recording.agent_description, "random": "random weights" in recording.agent_description,
             "unfinished": None if recording.complete else recording.summary,
             "first_step": recording.first_step, "n_steps": len(recording), "fps": recording.fps,

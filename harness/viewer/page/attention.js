@@ -86,14 +86,12 @@ class AttentionStrip {
     pen.drawImage(small, GUTTER, this.mapTop, width - GUTTER, this.rows * this.rowHeight);
     pen.fillStyle = colours.grey;
     pen.textAlign = "right";
-    const names = this.recording.attention.rows;
-    let layer = "";
-    names.forEach((name, row) => {
-      const mine = name.split(".")[0];
-      if (mine !== layer) pen.fillText(name.includes(".") ? `${mine.split(" ").pop()}.*` : name, GUTTER - 6,
-        this.mapTop + (row + 0.5) * this.rowHeight);
-      layer = mine;
-    });
+    const layers = this.recording.attention.rows.map((name) => name.split(".")[0]);
+    for (let row = 0, next = 0; row < layers.length; row = next) {
+      while (next < layers.length && layers[next] === layers[row]) next++;
+      const words = layers[row].endsWith("mean") ? "mean" : `${layers[row].split(" ").pop()}.*`;
+      pen.fillText(words, GUTTER - 6, this.mapTop + ((row + next) / 2) * this.rowHeight);
+    }
   }
 
   /** Ages from before the recording have no picture: hatched. */

@@ -6,6 +6,11 @@ function card(title, ...children) {
   return make("article", { class: "card" }, make("h2", {}, title), ...children);
 }
 
+function wide(made) {
+  made.classList.add("wide");
+  return made;
+}
+
 function stepButton(step, onSeek) {
   return make("button", { type: "button", class: "step", onclick: () => onSeek(step) }, `step ${step}`);
 }
@@ -56,16 +61,14 @@ function resultCards(result) {
 }
 
 function differenceCard(found, onSeek) {
-  return card("Where the two part", table(["step", "in", "A", "B"], found.columns.map((each) => [
-    stepButton(each.step, onSeek), each.column, each.a, each.b])));
+  return wide(card("Where the two part", table(["first in", "what", "A", "B"], found.columns.map((each) => [
+    stepButton(each.step, onSeek), each.column, each.a, each.b]))));
 }
 
 function allCards(recordings, onSeek) {
-  const cards = [];
-  for (const r of recordings) {
-    const of = (words) => (recordings.length > 1 ? `${words}, ${r.letter}` : words);
-    cards.push(outcomeCard(r, of("Outcomes"), onSeek), eventCard(r, of("Events"), onSeek),
-      provenanceCard(r, of("Provenance")));
-  }
-  return [...page.results.flatMap(resultCards), ...cards];
+  const titled = (words, r) => (recordings.length > 1 ? `${words}, ${r.letter}` : words);
+  return [...page.results.flatMap(resultCards).map(wide),
+    ...recordings.map((r) => outcomeCard(r, titled("Outcomes", r), onSeek)),
+    ...recordings.map((r) => eventCard(r, titled("Events", r), onSeek)),
+    ...recordings.map((r) => provenanceCard(r, titled("Provenance", r)))];
 }

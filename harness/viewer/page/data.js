@@ -109,10 +109,11 @@ class Recording {
 const weightOf = (code) => (code / 255) ** 2;
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
-function fixed(value, digits) {
+/** A number for people; `plus` is what stands before one above zero. */
+function fixed(value, digits, plus = "") {
   if (!Number.isFinite(value)) return "none";
-  const text = value.toFixed(digits);
-  return (value >= 0 ? "+" : "\u2212") + text.replace("-", "");
+  const text = Math.abs(value).toFixed(digits);
+  return (Number(text) === 0 ? "" : value > 0 ? plus : "\u2212") + text;
 }
 
 /** A new element: attributes, then children that are elements or text (never markup). */

@@ -9,7 +9,7 @@ let parting = null;
 
 readColours();
 at("title").textContent = both ? `${recordings[0].scenario}: A and B` : recordings[0].scenario;
-at("panels").classList.toggle("both", both);
+for (const id of ["panels", "cards"]) at(id).classList.toggle("both", both);
 
 const timeline = new Timeline(at("lanes"), recordings, (to) => seek(to), (over) => {
   at("hover").textContent = over === null ? "" : describe(over);
@@ -42,7 +42,7 @@ function seek(to) {
   place(at("playhead"), step);
   at("scrubber").value = step;
   at("scrubber").setAttribute("aria-valuetext", describe(step));
-  at("where").textContent = `step ${step} of ${timeline.first} to ${timeline.end - 1}   ${(step / fps).toFixed(2)} s`;
+  at("where").textContent = `step ${step} / ${timeline.end - 1}   ${(step / fps).toFixed(2)} s`;
   if (Math.abs(step - before) <= 1 || playing) {
     shown.then(() => panels.forEach((panel) => panel.prefetch(playing ? 8 : 3, step < before ? -1 : 1)));
   }
@@ -168,7 +168,7 @@ async function begin() {
   timeline.draw();
   const shown = seek(asked);
   at("cards").append(...allCards(recordings, move));
-  at("subtitle").textContent = recordings.map((r) => `${both ? `${r.letter} ` : ""}${plural(r.n_steps, "step")}`).join(", ");
+  at("subtitle").textContent = recordings[0].description;
   at("legend").replaceChildren(...legend());
   at("made").textContent = page.served ? "" : `Pictures in this file are WebP of quality ${page.quality}; those of the recording are lossless.`;
   await shown;

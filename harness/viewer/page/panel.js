@@ -93,8 +93,7 @@ class Panel {
       keys.append(this.lit.get(key));
     }
     this.slot = make("span", { class: "cap" }, "slot \u2013");
-    this.turn = make("span", { class: "turn" });
-    keys.append(this.slot, this.turn);
+    keys.append(this.slot);
   }
 
   choices() {
@@ -177,12 +176,13 @@ class Panel {
     const slot = down.find((key) => key.startsWith("hotbar."));
     this.slot.textContent = `slot ${slot ? slot.slice(7) : "\u2013"}`;
     this.slot.classList.toggle("down", Boolean(slot));
-    this.turn.textContent = here ? `yaw ${fixed(numbers.yaw[row], 1)}\u00b0  pitch ${fixed(numbers.pitch[row], 1)}\u00b0` : "";
     this.find(".keys").setAttribute("aria-label",
       `${this.recording.played ? "keys played" : "keys chosen, not played"}: ${down.join(", ") || "none"}`);
-    this.find(".numbers").textContent = here ? `value ${fixed(numbers.value[row], 3)}   log-prob ${
-      fixed(numbers.log_prob[row], 2)}   entropy ${fixed(numbers.entropy[row], 2)}${
-      apart ? "   an intervention changed the keys" : ""}${this.recording.played ? "" : "   keys: chosen, not played"}` : "";
+    this.find(".numbers").textContent = here ? [
+      `yaw ${fixed(numbers.yaw[row], 1, "+")}\u00b0`, `pitch ${fixed(numbers.pitch[row], 1, "+")}\u00b0`,
+      `value ${fixed(numbers.value[row], 3)}`, `log-prob ${fixed(numbers.log_prob[row], 2)}`,
+      `entropy ${fixed(numbers.entropy[row], 2)}`, ...(apart ? ["keys changed"] : []),
+      ...(this.recording.played ? [] : ["not played"])].join("   ") : "";
   }
 
   /** Lay the heat map of this step over the picture. */

@@ -68,10 +68,10 @@ class Timeline {
     if (!this.recordings.every((r) => r.numbers)) return lanes;
     const both = this.recordings.length > 1;
     for (const key of this.keys()) {
-      lanes.push({ label: key.name, height: both ? 13 : 9, gap: 2, draw: (pen, y, h) => this.key(pen, key.bit, y, h) });
+      lanes.push({ label: key.name, height: both ? 14 : 11, gap: 2, draw: (pen, y, h) => this.key(pen, key.bit, y, h) });
     }
     for (const name of CAMERA) {
-      lanes.push({ label: `camera ${name}`, height: 20, gap: 3, unit: "\u00b0", zero: true,
+      lanes.push({ label: `camera ${name}`, height: 22, gap: 3, turn: true,
         draw: (pen, y, h, lane) => this.curve(pen, name, y, h, lane) });
     }
     for (const [name, label] of CURVES) {
@@ -121,7 +121,7 @@ class Timeline {
     for (let step = Math.ceil(this.from / stride) * stride; step < this.to; step += stride) {
       const x = (this.x(step) + this.x(step + 1)) / 2;
       pen.fillRect(x, y - 2, 1, 5);
-      pen.fillText(String(step), Math.max(LABELS + 8, x), y + 11);
+      pen.fillText(String(step), Math.max(LABELS + 4, x), y + 11);
     }
   }
 
@@ -189,25 +189,39 @@ class Timeline {
   }
 
   curve(pen, name, y, h, lane) {
-    let low = lane.zero ? 0 : Infinity, high = lane.zero ? 0 : -Infinity;
+    let low = Infinity, high = -Infinity;
     for (const r of this.recordings) {
       for (const value of r.numbers[name]) {
         if (value < low) low = value;
         if (value > high) high = value;
       }
     }
-    if (!(high > low)) high = low + 1;
+    if (lane.turn) [low, high] = [-Math.max(-low, high), Math.max(-low, high)];
+    const flat = !(high > low);
+    if (flat) [low, high] = [low - 0.5, low + 0.5];
     const at = (value) => y + 2 + (1 - (value - low) / (high - low)) * (h - 4);
-    if (lane.zero) {
+    if (lane.turn) {
       pen.fillStyle = colours.line;
       pen.fillRect(LABELS, Math.round(at(0)), this.canvas.clientWidth, 1);
     }
     for (const r of this.recordings) this.line(pen, r, r.numbers[name], at);
-    pen.fillStyle = colours.grey;
+    const digits = Math.max(0, Math.min(5, 2 - Math.floor(Math.log10(high - low))));
+    if (flat) this.note(pen, fixed((low + high) / 2, 2), y + 7);
+    else if (lane.turn) this.note(pen, `\u00b1${fixed(high, 1)}\u00b0`, y + 7);
+    else {
+      this.note(pen, fixed(high, digits), y + 7);
+      this.note(pen, fixed(low, digits), y + h - 6);
+    }
+  }
+
+  /** A number at the right end of a lane, readable over its line. */
+  note(pen, words, y) {
     pen.textAlign = "right";
-    const right = this.canvas.clientWidth - 4, digits = high - low < 10 ? 2 : 0;
-    pen.fillText(fixed(high, digits) + (lane.unit || ""), right, y + 7);
-    if (h > 20 || low < 0) pen.fillText(fixed(low, digits) + (lane.unit || ""), right, y + h - 6);
+    pen.strokeStyle = colours.panel;
+    pen.lineWidth = 4;
+    pen.strokeText(words, this.canvas.clientWidth - 4, y);
+    pen.fillStyle = colours.grey;
+    pen.fillText(words, this.canvas.clientWidth - 4, y);
   }
 
   /** Every value is in the line: where several steps share a pixel, from the lowest to the highest. */
