@@ -65,7 +65,9 @@ def test_what_cannot_be_is_refused_in_words(recording: Recording, tmp_path: Path
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child")
 def test_without_a_browser_it_says_where_the_page_is_and_ctrl_c_ends_it(recording: Recording) -> None:
     bare = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")}
-    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom harness.cli import main; main()"
+    # A shell's background jobs, and so this test, may be started with Ctrl-C ignored.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" \
+              "from harness.cli import main; main()"
     with subprocess.Popen([sys.executable, "-c", program, "view", str(recording.path)], env=bare, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None

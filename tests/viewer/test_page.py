@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -273,8 +272,31 @@ def test_axe_finds_nothing(visit: Any, recording: Recording, treated: Recording,
         found = axe_api.Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
         assert len(found.response["passes"]) > 15, "axe looked"
-        if folder := os.environ.get("HARNESS_SCREENSHOTS"):
-            page.screenshot(path=f"{folder}/pair-{scheme}.png", full_page=True)
+        page.close()
+
+
+@pytest.mark.parametrize(("scheme", "paper"), [("light", (251, 251, 249)), ("dark", (18, 19, 22))])
+def test_a_screenshot_shows_the_picture_on_the_themes_paper(visit: Any, recording: Recording, scheme: str,
+                                                            paper: tuple[int, int, int]) -> None:
+    with serving(Shelf(recording)) as url:
+        page = visit(f"{url}#step=9", color_scheme=scheme)
+        pixels(page, ".frame", 9)
+        box = page.locator(".frame").first.bounding_box()
+        png = np.frombuffer(page.screenshot(), np.uint8)
+        screen = cv2.imdecode(png, cv2.IMREAD_COLOR)[..., ::-1]
+        assert tuple(screen[2, 2]) == paper
+        assert (box["width"], box["height"]) == (640, 360)
+        x, y = round(box["x"]), round(box["y"])
+        inner = np.s_[20:340, 20:620]
+        assert np.abs(screen[y:y + 360, x:x + 640][inner].astype(int) - recording.pov[9][inner]).mean() < 3
+        strip = page.locator(".strip").first.bounding_box()
+        left, top = round(strip["x"]), round(strip["y"])
+        drawn = screen[top:top + 84, left + 44:left + round(strip["width"])]
+        flame = (194, 68, 15) if scheme == "light" else (255, 122, 69)
+        assert (np.abs(drawn.astype(int) - flame).max(axis=-1) < 8).sum() > 200, "the bars of attention"
+        for width in (1400, 900, 480):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing is wider than the window"
         page.close()
 
 
