@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as _gymnasium
 
 if TYPE_CHECKING:
-    from harness import analysis, intervention, overlay
+    from harness import analysis, intervention, overlay, viewer
     from harness.agent.agent import Agent
     from harness.agent.load import load_agent
     from harness.batch.report import Report
@@ -47,7 +47,7 @@ _DOOR = {
     "run_episode": "harness.rollout",
     "run_suite": "harness.batch.runner",
 }
-_ROOMS = ("analysis", "intervention", "overlay")
+_ROOMS = ("analysis", "intervention", "overlay", "viewer")
 
 __all__ = [
     "Agent",
@@ -71,6 +71,7 @@ __all__ = [
     "replay_recording",
     "run_episode",
     "run_suite",
+    "viewer",
 ]
 
 __version__ = _metadata.version("harness-bench")

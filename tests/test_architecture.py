@@ -111,7 +111,7 @@ def test_every_file_has_a_room() -> None:
 
 
 def test_torch_is_not_needed_by_a_scripted_agent(tmp_path: Path) -> None:
-    """With torch unimportable, a scripted agent still runs, records, and the recording opens."""
+    """With torch unimportable, a scripted agent still runs, records, and the recording opens and is viewed."""
     program = f"""
 import sys
 sys.modules["torch"] = None
@@ -123,5 +123,6 @@ with harness.make_world(scenario) as world, harness.Recorder({str(tmp_path)!r}) 
 recording = harness.open_recording(recorder.path)
 assert len(recording) == 5 and recording.complete, (len(recording), recording.complete)
 assert recording.pov[4].shape == (360, 640, 3)
+assert harness.viewer.export_page(recording, {str(tmp_path / "x.html")!r}) > 50_000
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=240)

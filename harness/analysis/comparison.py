@@ -16,7 +16,7 @@ from harness.replay.divergence import Divergence, first_difference, first_pixel
 from harness.replay.twin import COLUMNS
 from harness.statistics import Interval, bootstrap, holm, mcnemar_exact, wilson
 
-__all__ = ["Comparison", "OutcomeDifference", "Pair", "compare"]
+__all__ = ["Comparison", "OutcomeDifference", "Pair", "compare", "first_differences"]
 
 _NUMBERS = ("log_prob", "entropy", "value")
 
@@ -189,18 +189,32 @@ def _differences(a: Recording, b: Recording) -> list[str]:
     return found
 
 
-def _pair(a: Recording, b: Recording) -> Pair:
-    n = min(len(a), len(b))
+def first_differences(a: Recording, b: Recording) -> tuple[dict[str, Divergence | None], int]:
+    """Where two recordings first differ, whatever they are of.
+
+    Args:
+        a: One; its values are the divergences' ``recorded``.
+        b: The other; it may begin at another step, as a fork does.
+
+    Returns:
+        Column of a step to its first difference, None where there is none, in the order of cause; and how many steps
+        both have.
+    """
     columns: dict[str, Divergence | None] = dict.fromkeys(COLUMNS)
-    watched = set(COLUMNS)
-    for number in range(n):
+    common = range(max(a.first_step, b.first_step), min(a.first_step + len(a), b.first_step + len(b)))
+    for step in common:
+        watched = [name for name in COLUMNS if columns[name] is None]
         if not watched:
             break
-        for name in COLUMNS:
-            found = _difference(name, a, b, number) if name in watched else None
+        for name in watched:
+            found = _difference(name, a, b, step)
             if found is not None:
-                columns[name] = Divergence(a.first_step + number, *found)
-                watched.discard(name)
+                columns[name] = Divergence(step, *found)
+    return columns, len(common)
+
+
+def _pair(a: Recording, b: Recording) -> Pair:
+    columns, n = first_differences(a, b)
     ends = a.first_step + len(a) - 1, b.first_step + len(b) - 1
     # What ended of itself stays as it is; what was cut off says nothing of the steps after it.
     cut = [end for end, r in zip(ends, (a, b), strict=True) if r.status != "terminated"]
@@ -210,12 +224,12 @@ def _pair(a: Recording, b: Recording) -> Pair:
                 {name: (then[name], now[name]) for name in then if name in now}, until)
 
 
-def _difference(name: str, a: Recording, b: Recording, number: int) -> tuple[str, Any, Any] | None:
+def _difference(name: str, a: Recording, b: Recording, step: int) -> tuple[str, Any, Any] | None:
     if name in ("frame", "agent_frame"):
-        one, two = (r.pov if name == "frame" else r.agent_pov for r in (a, b))
-        pixel = first_pixel(one[number], two[number])
+        one, two = ((r.pov if name == "frame" else r.agent_pov)[step - r.first_step] for r in (a, b))
+        pixel = first_pixel(one, two)
         return None if pixel is None else (name, *pixel)
-    row, other = a.steps[number], b.steps[number]
+    row, other = (r.steps[step - r.first_step] for r in (a, b))
     if name == "log_probs":
         return next(filter(None, (first_difference(key, row.get(key), other.get(key)) for key in _NUMBERS)), None)
     found = first_difference(name, row.get(name), other.get(name))

@@ -21,6 +21,7 @@ _COMMANDS = {
     "train": ("harness.cli.train:train", "Make an agent's weights by its recipe."),
     "trace": ("harness.cli.trace:trace", "Trace an agent over a recorded video, no world needed."),
     "replay": ("harness.cli.replay:replay", "Run a recording again: verify it, or draw an overlay video."),
+    "view": ("harness.cli.view:view", "Look at a recording in the browser, or write it as a page to mail."),
     "fork": ("harness.cli.fork:fork", "Play on from a step of a recording on another course, and compare."),
     "compare": ("harness.cli.compare:compare_command", "Compare recordings in pairs, control and treated."),
     "effect": ("harness.cli.effect:effect_command", "Say what an intervention changes over recorded pictures."),

@@ -122,7 +122,7 @@ def _what_next(paths: Sequence[str], traced: Sequence[str], agent: str) -> None:
     if not paths:
         return
     click.echo(f"\nrecorded: {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""))
-    click.echo("next:")
+    click.echo(f"next:\n  harness view {paths[0]}")
     if any(name.endswith("hook_pattern") for name in traced):
         click.echo(f"  harness replay {paths[0]} --overlay attention --out {Path(paths[0]).name}.mp4")
     click.echo(f"  harness replay {paths[0]} --verify{agent}")
