@@ -54,7 +54,7 @@ class Shelf:
         if recording.agent_pov is not recording.pov:
             self.streams["agent"] = n
         if self._attention:
-            self.streams["attention"] = math.ceil(len(self._attention[0][1][0]) / CHUNK)
+            self.streams["attention"] = math.ceil(self._attention[0].n_steps / CHUNK)
         for number, layer in enumerate(self._heats):
             self.streams[f"heat.{number}"] = math.ceil(len(layer.steps) / CHUNK)
 
