@@ -68,8 +68,8 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "harness.analyses": {
         "attention": "harness.analysis.attention:attention_maps",
-        "memory": "harness.analysis.memory_knockout:memory",
-        "patching": "harness.analysis.patching:patching",
+        "memory": "harness.analysis.memory_knockout:memory_effects",
+        "patching": "harness.analysis.patching:activation_patching",
     },
 }
 

@@ -10,14 +10,18 @@ if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison, compare
     from harness.analysis.effects import Effect, effect
     from harness.analysis.means import difference_of_means, mean_activation
+    from harness.analysis.memory_knockout import MemoryEffects, memory_effects
+    from harness.analysis.patching import Patching, activation_patching
     from harness.analysis.result import Result
 
-_DOOR = {"AttentionMaps": "attention", "Comparison": "comparison", "Effect": "effects", "Result": "result",
-         "attention_maps": "attention", "compare": "comparison", "difference_of_means": "means", "effect": "effects",
-         "mean_activation": "means"}
+_DOOR = {"AttentionMaps": "attention", "Comparison": "comparison", "Effect": "effects",
+         "MemoryEffects": "memory_knockout", "Patching": "patching", "Result": "result",
+         "activation_patching": "patching", "attention_maps": "attention", "compare": "comparison",
+         "difference_of_means": "means", "effect": "effects", "mean_activation": "means",
+         "memory_effects": "memory_knockout"}
 
-__all__ = ["AttentionMaps", "Comparison", "Effect", "Result", "attention_maps", "compare", "difference_of_means",
-           "effect", "mean_activation"]
+__all__ = ["AttentionMaps", "Comparison", "Effect", "MemoryEffects", "Patching", "Result", "activation_patching",
+           "attention_maps", "compare", "difference_of_means", "effect", "mean_activation", "memory_effects"]
 
 
 def __getattr__(name: str) -> Any:
