@@ -74,8 +74,8 @@ TABLES: dict[str, dict[str, str]] = {
     "harness.analyses": {
         "attention": "harness.analysis.attention_profiles:attention_profile",
         "keyframes": "harness.analysis.keyframes:key_frames",
-        "memory": "harness.analysis.memory_knockout:memory",
-        "patching": "harness.analysis.patching:patching",
+        "memory": "harness.analysis.memory_knockout:memory_effects",
+        "patching": "harness.analysis.patching:activation_patching",
         "probes": "harness.analysis.probe:probes",
         "readout": "harness.analysis.readout:read_out",
         "saliency": "harness.analysis.saliency.maps:saliency_maps",

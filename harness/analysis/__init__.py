@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from harness.analysis.effects import Effect, effect
     from harness.analysis.keyframes import KeyFrames, key_frames
     from harness.analysis.means import difference_of_means, mean_activation
-    from harness.analysis.memory_knockout import MemoryEffects, memory
+    from harness.analysis.memory_knockout import MemoryEffects, memory_effects
+    from harness.analysis.patching import Patching, activation_patching
     from harness.analysis.privileged import privileged_state
     from harness.analysis.probe import Probes, probes
     from harness.analysis.readout import Readout, read_out
@@ -27,11 +28,13 @@ _DOOR = {
     "Effect": "effects",
     "KeyFrames": "keyframes",
     "MemoryEffects": "memory_knockout",
+    "Patching": "patching",
     "Probes": "probe",
     "Readout": "readout",
     "Result": "result",
     "Saliency": "saliency.result",
     "Table": "result",
+    "activation_patching": "patching",
     "attention_maps": "attention",
     "attention_profile": "attention_profiles",
     "compare": "comparison",
@@ -39,7 +42,7 @@ _DOOR = {
     "effect": "effects",
     "key_frames": "keyframes",
     "mean_activation": "means",
-    "memory": "memory_knockout",
+    "memory_effects": "memory_knockout",
     "privileged_state": "privileged",
     "probes": "probe",
     "read_out": "readout",
@@ -53,11 +56,13 @@ __all__ = [
     "Effect",
     "KeyFrames",
     "MemoryEffects",
+    "Patching",
     "Probes",
     "Readout",
     "Result",
     "Saliency",
     "Table",
+    "activation_patching",
     "attention_maps",
     "attention_profile",
     "compare",
@@ -65,7 +70,7 @@ __all__ = [
     "effect",
     "key_frames",
     "mean_activation",
-    "memory",
+    "memory_effects",
     "privileged_state",
     "probes",
     "read_out",

@@ -28,7 +28,7 @@ from harness.statistics import Interval, block_means, percentile_interval, rank_
 from harness.world.action import BUTTONS
 from harness.world.observation import EVENT_TYPES
 
-__all__ = ["MODES", "MemoryEffects", "memory"]
+__all__ = ["MODES", "MemoryEffects", "memory_effects"]
 
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -212,24 +212,27 @@ class MemoryEffects(Result):
                          str(ages.min()) if ages.min() == ages.max() else f"{ages.min()}-{ages.max()}", len(ages),
                          _short(means[key]), _short_ends(Interval(float(full[at].min()), float(full[at].max()))),
                          _short(float(change[at].mean())),
-                         rank_p(means[key], [value for other, value in means.items() if other != key])))
+                         rank_p(means[key], [value for other, value in means.items()
+                                             if other != key and other[0] == key[0]])))
         return Table("frames that mattered most, taken out in full",
                      ("recording", "step", "ages", "n", "divergence", "least, most", self.key, "p"), tuple(rows),
-                     f"p: rank among the {len(means)} frames that were taken out. Least and most: over the n queries.")
+                     f"p: rank among the frames taken out of the same recording ({len(means)} of all). Least and most: "
+                     "over the n queries.")
 
 
 def _short(value: float) -> float:
     """For a table: what is far below any effect is nothing."""
-    return round(value, 5)
+    return round(value, 5) + 0.0  # no negative zero
 
 
 def _short_ends(interval: Interval | None) -> Interval | None:
     return None if interval is None else Interval(*map(_short, interval))
 
 
-def memory(recordings: Sequence[Recording], *, agent: Agent, key: str = "attack", steps: tuple[int, ...] | None = None,
-           when: str | None = None, n: int = 24, ages: tuple[int, ...] | None = None, eps: float = 0.01,
-           progress: Progress | None = None) -> MemoryEffects:
+def memory_effects(recordings: Sequence[Recording], *, agent: Agent, key: str = "attack",
+                   steps: tuple[int, ...] | None = None, when: str | None = None, n: int = 24,
+                   ages: tuple[int, ...] | None = None, eps: float = 0.01,
+                   progress: Progress | None = None) -> MemoryEffects:
     """How far back a choice depends on what was seen: effect of each frame age, direct and relayed.
 
     For a query at step q and an age a, the frame of step q - a is taken out of the memory in the three senses of

@@ -26,7 +26,7 @@ from harness.errors import HarnessError, RecordingError
 from harness.recording.recording import Recording
 from harness.statistics import Interval, block_means, percentile_interval, rank_p, spearman
 
-__all__ = ["Cells", "Patching", "patching"]
+__all__ = ["Cells", "Patching", "activation_patching"]
 
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -34,7 +34,7 @@ Int = npt.NDArray[np.int64]
 SITES: Mapping[str, tuple[str, ...]] = {"memory": ("hook_k", "hook_v"), "output": ("hook_z",)}
 """What of a head is patched, to the hooks that hold it."""
 FRAMES_PER_PASS = 4096
-"""Rows times frames of one forward pass."""
+"""Rows times frames of one forward pass, those remembered counted in."""
 LEAST = 1e-3
 """Nats of a difference that can be shared out; rounding makes some 1e-5."""
 TOP = 10
@@ -185,10 +185,10 @@ def _short(value: float) -> float:
     return round(float(value), 4) + 0.0  # no negative zero
 
 
-def patching(clean: Recording, corrupted: Recording, *, agent: Agent, key: str = "attack",
-             steps: tuple[int, ...] | None = None, n: int = 1, site: Literal["memory", "output"] = "memory",
-             oldest: int | None = None, top: int = 32, controls: int = 100, seed: int = 0,
-             progress: Progress | None = None) -> Patching:
+def activation_patching(clean: Recording, corrupted: Recording, *, agent: Agent, key: str = "attack",
+                        steps: tuple[int, ...] | None = None, n: int = 1,
+                        site: Literal["memory", "output"] = "memory", oldest: int | None = None, top: int = 32,
+                        controls: int = 100, seed: int = 0, progress: Progress | None = None) -> Patching:
     """Which past frame, and which head's memory of it, carries the difference between two recordings.
 
     Two recordings of one scenario and seed that differ in one thing: clean and corrupted. The agent runs over the
@@ -394,7 +394,7 @@ class _Bench:
         """
         source, at = values or self.clean, start - self.first
         own = torch.from_numpy(self.corrupted.embeds[at:])
-        most = max(1, FRAMES_PER_PASS // len(own))
+        most = max(1, FRAMES_PER_PASS // (len(own) + self.agent.policy.config.window))
         changes, divergences = [], []
         for begin in range(0, len(rows), most):
             # The first row is left as it is: what the others differ in is then no matter of rounding.

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from harness.agent.agent import Agent
 from harness.agent.load import load_agent
 from harness.agent.scripted import NoopAgent
-from harness.analysis.memory_knockout import MODES, MemoryEffects, memory
+from harness.analysis.memory_knockout import MODES, MemoryEffects, memory_effects
 from harness.analysis.open_loop import kl_divergence, log_odds, look_over
 from harness.cli import cli
 from harness.errors import HarnessError
@@ -57,7 +57,7 @@ def episodes(tmp_path_factory: pytest.TempPathFactory, recall: Agent) -> list[Re
 
 @pytest.fixture(scope="module")
 def found(episodes: list[Recording], recall: Agent) -> MemoryEffects:
-    return memory(episodes, agent=recall, key="left", steps=(QUERY,))
+    return memory_effects(episodes, agent=recall, key="left", steps=(QUERY,))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -86,7 +86,7 @@ def test_the_cue_is_read_directly_and_speaks_for_its_side(found: MemoryEffects) 
 
 def test_random_weights_remember_next_to_nothing_and_say_so(episodes: list[Recording]) -> None:
     untrained = load_agent("untrained", device="cpu")
-    result = memory(episodes[:2], agent=untrained, key="left", steps=(QUERY,))
+    result = memory_effects(episodes[:2], agent=untrained, key="left", steps=(QUERY,))
     assert 0 < np.nanmax(result.kl) < 0.01
     assert all(result.horizon(mode) == 0 for mode in MODES)
     summary = result.tables()[0]
@@ -119,7 +119,7 @@ def test_the_numbers_are_those_of_the_intervention(episodes: list[Recording], re
 
 def test_under_guidance_a_frame_leaves_both_memories(episodes: list[Recording]) -> None:
     agent = SteveAgent(size="nano", random_seed=0, goal=np.linspace(-1, 1, 512).tolist(), cond_scale=3.0, device="cpu")
-    result = memory(episodes[:1], agent=agent, key="left", steps=(QUERY,), ages=(AGE,))
+    result = memory_effects(episodes[:1], agent=agent, key="left", steps=(QUERY,), ages=(AGE,))
     for number, mode in enumerate(MODES):
         kl, change = by_intervention(episodes[0], agent, mode, QUERY, AGE)
         assert kl > 1e-5 and result.kl[number, 0, 0] == pytest.approx(kl, rel=0.02, abs=1e-6)
@@ -134,7 +134,7 @@ def test_nothing_reaches_beyond_blocks_times_window(episodes: list[Recording], m
                      weights=filled_weights(TINY), device="cpu")
     # Frames that have nothing in common: of a still picture one more or less changes nothing at any age.
     monkeypatch.setattr(agent, "embed_pictures", lambda frames: noise[:len(frames)])
-    result = memory(episodes[:1], agent=agent, key="left", steps=(15, 16, 17, 18), ages=tuple(range(1, 13)))
+    result = memory_effects(episodes[:1], agent=agent, key="left", steps=(15, 16, 17, 18), ages=tuple(range(1, 13)))
     reach, window = TINY.blocks * (TINY.window - 1), TINY.window
     assert result.reach == reach == 8
     read, write, full = result.kl
@@ -185,12 +185,12 @@ def test_horizons_shares_and_peaks_by_hand() -> None:
 def test_what_means_nothing_is_refused(episodes: list[Recording], recall: Agent, options: dict[str, Any],
                                        said: str) -> None:
     with pytest.raises(HarnessError, match=said):
-        memory(episodes[:1], agent=recall, **options)
+        memory_effects(episodes[:1], agent=recall, **options)
 
 
 def test_an_agent_without_memory_is_refused(episodes: list[Recording]) -> None:
     with pytest.raises(HarnessError, match="no memory of frames"):
-        memory(episodes[:1], agent=NoopAgent())
+        memory_effects(episodes[:1], agent=NoopAgent())
 
 
 def test_the_command_over_an_unfinished_recording(episodes: list[Recording], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from harness.agent.agent import Agent
 from harness.agent.load import load_agent
 from harness.agent.scripted import NoopAgent
 from harness.analysis.open_loop import log_odds, look_over
-from harness.analysis.patching import SITES, Patching, _Bench, patching
+from harness.analysis.patching import SITES, Patching, _Bench, activation_patching
 from harness.cli import cli
 from harness.errors import HarnessError
 from harness.intervention import ActivationPatch
@@ -58,7 +58,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, recall: Agent) -> tuple[Recor
 
 @pytest.fixture(scope="module")
 def found(pair: tuple[Recording, Recording], recall: Agent) -> Patching:
-    return patching(*pair, agent=recall, key="left")
+    return activation_patching(*pair, agent=recall, key="left")
 
 
 def test_the_query_is_where_the_answers_part(found: Patching) -> None:
@@ -113,7 +113,7 @@ def test_the_numbers_are_those_of_the_intervention(pair: tuple[Recording, Record
 
 
 def test_what_a_head_read_is_another_place(pair: tuple[Recording, Recording], recall: Agent, found: Patching) -> None:
-    output = patching(*pair, agent=recall, key="left", site="output", controls=20)
+    output = activation_patching(*pair, agent=recall, key="left", site="output", controls=20)
     best = int(np.argmax(output.shares(output.top)))
     assert output.top.places[best, 2] == QUERY and output.shares(output.top)[best] > 0.5
     held = found.top.places[int(np.argmax(found.shares(found.top)))]
@@ -142,27 +142,27 @@ def test_attribution_is_the_derivative_of_patching(pair: tuple[Recording, Record
 def test_random_weights_bring_nothing_back_or_say_so(pair: tuple[Recording, Recording]) -> None:
     untrained = load_agent("untrained", device="cpu")
     with pytest.raises(HarnessError, match="nothing to bring back"):
-        patching(*pair, agent=untrained, key="left", steps=(QUERY,))
-    found = patching(*pair, agent=untrained, key="forward", steps=(CUE,), controls=10)
+        activation_patching(*pair, agent=untrained, key="left", steps=(QUERY,))
+    found = activation_patching(*pair, agent=untrained, key="forward", steps=(CUE,), controls=10)
     assert abs(found.difference[0]) < 0.1 and np.abs(found.shares(found.top)).max() < 0.5
     assert found.rank_correlation(found.top)[0] > 0.8, "nearly linear, so attribution does well here"
     assert all("nothing here was learned" in table.note for table in found.tables()[:2])
 
 
 def test_several_queries_and_long_ago(pair: tuple[Recording, Recording], recall: Agent) -> None:
-    found = patching(*pair, agent=recall, key="left", steps=(CUE + 2, QUERY), oldest=13, top=4, controls=4)
+    found = activation_patching(*pair, agent=recall, key="left", steps=(CUE + 2, QUERY), oldest=13, top=4, controls=4)
     assert list(found.sources) == list(range(QUERY - 13, QUERY + 1))
     assert found.frames.log_odds.shape == (14, 2)
     later = found.frames.places[:, 2] > CUE + 2
     assert not found.frames.log_odds[later, 0].any(), "what comes after a query changes nothing of it"
     np.testing.assert_allclose(found.frames.kl[later, 0], found.divergence[0])
-    late = patching(*pair, agent=recall, key="left", steps=(QUERY,), oldest=4, top=4, controls=4)
+    late = activation_patching(*pair, agent=recall, key="left", steps=(QUERY,), oldest=4, top=4, controls=4)
     assert late.checks["all frames"] == pytest.approx(0, abs=1e-3), "the cue is older than the frames considered"
 
 
 def test_under_guidance_both_rows_are_patched(pair: tuple[Recording, Recording]) -> None:
     agent = SteveAgent(size="nano", random_seed=0, goal=np.linspace(-1, 1, 512).tolist(), cond_scale=3.0, device="cpu")
-    found = patching(*pair, agent=agent, key="attack", steps=(CUE,), top=4, controls=4)
+    found = activation_patching(*pair, agent=agent, key="attack", steps=(CUE,), top=4, controls=4)
     assert abs(found.checks["own"]) < 1e-3 and found.checks["all frames"] == pytest.approx(1, abs=1e-2)
     assert np.abs(found.top.estimate - found.shares(found.top)).max() < 0.25 * np.abs(found.top.estimate).max()
 
@@ -177,14 +177,14 @@ def test_under_guidance_both_rows_are_patched(pair: tuple[Recording, Recording])
 def test_what_means_nothing_is_refused(pair: tuple[Recording, Recording], recall: Agent, options: dict[str, Any],
                                        said: str) -> None:
     with pytest.raises(HarnessError, match=said):
-        patching(*pair, agent=recall, **{"key": "left", **options})
+        activation_patching(*pair, agent=recall, **{"key": "left", **options})
 
 
 def test_recordings_that_are_no_pair_are_refused(pair: tuple[Recording, Recording], recall: Agent, tmp_path: Path
                                                  ) -> None:
     noop = NoopAgent()
     with pytest.raises(HarnessError, match="no memory of frames"):
-        patching(*pair, agent=noop)
+        activation_patching(*pair, agent=noop)
 
     def short(steps: int = 3, seed: int = 500, scenario: str = "recall", agent: Agent = recall) -> Recording:
         with make_world(load_scenario(scenario)) as world, Recorder(tmp_path) as recorder:
@@ -196,7 +196,7 @@ def test_recordings_that_are_no_pair_are_refused(pair: tuple[Recording, Recordin
                         (short(scenario="trunk"), "other scenarios, recall and trunk"),
                         (short(agent=noop), "other agents, recall .* and noop")):
         with pytest.raises(HarnessError, match=said):
-            patching(base, other, agent=recall)
+            activation_patching(base, other, agent=recall)
 
 
 def test_the_command(pair: tuple[Recording, Recording], tmp_path: Path) -> None:
