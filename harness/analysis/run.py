@@ -26,7 +26,7 @@ from harness.errors import HarnessError, unknown_name
 from harness.recording.recording import Recording
 from harness.registry import lookup
 
-__all__ = ["Analysis", "find_analysis"]
+__all__ = ["Analysis", "find_analysis", "read_analysis"]
 
 _GIVEN = ("agent", "progress")
 
@@ -104,7 +104,15 @@ def find_analysis(name: str) -> Analysis:
     Raises:
         HarnessError: when there is none of that name, or it is not made as the contract says.
     """
-    function = lookup("harness.analyses", name)
+    return read_analysis(name, lookup("harness.analyses", name))
+
+
+def read_analysis(name: str, function: Callable[..., Result]) -> Analysis:
+    """What a function takes, which need not be registered.
+
+    Raises:
+        HarnessError: when it is not made as the contract says.
+    """
     hints = typing.get_type_hints(function)
     n_recordings: int | None = 0
     options: dict[str, Any] = {}

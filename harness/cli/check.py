@@ -24,6 +24,7 @@ from harness.intervention.build import build_as
 from harness.intervention.intervention import Intervention
 from harness.recording.recording import open_recording
 from harness.registry import TABLES, Plugin, load_object, load_plugin, lookup, registered
+from harness.replay.replay import recorded_agent
 from harness.scenario.load import load_scenario, parse_value
 from harness.world import conformance as of_worlds
 from harness.world.world import World, make_world
@@ -198,10 +199,27 @@ def _suite(kind: str, plugin: Plugin, loaded: Any, bench: _Bench
         yield _of_intervention(plugin, loaded, bench)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            _bind(plugin, loaded, None, **bench.given)
-            recordings = [open_recording(path) for path in bench.recordings] or of_analyses.bench_recordings(
-                Path(folder), load_agent(bench.agent or _WITH_NETWORK), bench.world)
-            yield of_analyses.CHECKS, (loaded, recordings, bench.given)
+            yield of_analyses.CHECKS, _for_analysis(loaded, bench, Path(folder))
+
+
+def _for_analysis(loaded: Callable[..., Any], bench: _Bench, folder: Path) -> Arguments:
+    """The function, recordings, options and agent; run once, so that what it refuses itself is told as it tells it."""
+    if bench.recordings:
+        recordings = [open_recording(path) for path in bench.recordings]
+        agent = recorded_agent(recordings[0], bench.agent)
+    else:
+        agent = load_agent(bench.agent or _WITH_NETWORK)
+        recordings = of_analyses.bench_recordings(folder, agent, bench.world)
+    arguments = (loaded, recordings, bench.given, agent)
+    if judge(of_analyses.check_signature, *arguments).ok:
+        try:
+            of_analyses.run_once(*arguments)
+        except HarnessError as problem:
+            problem.hint = problem.hint or "say what it needs with --with, and what it reads with --recording"
+            raise
+        except Exception:  # a stranger's code may raise anything: for the checks to find
+            pass
+    return arguments
 
 
 def _of_intervention(plugin: Plugin, loaded: type[Intervention], bench: _Bench

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from fakes import FakeAgent, FakeWorld, make_scenario
 
+from harness.agent.agent import Agent
+from harness.agent.load import load_agent
 from harness.analysis import conformance
-from harness.analysis.attention import attention_maps
 from harness.analysis.result import Result, result_provenance
+from harness.analysis.run import find_analysis
 from harness.errors import HarnessError
 from harness.recording.recording import Recording
 
@@ -21,6 +23,12 @@ from harness.recording.recording import Recording
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Recording]:
     return conformance.bench_recordings(tmp_path_factory.mktemp("bench"), FakeAgent(),
                                         lambda: FakeWorld(make_scenario(40)), n_steps=6)
+
+
+@pytest.fixture(scope="module")
+def of_nano(tmp_path_factory: pytest.TempPathFactory) -> tuple[Agent, list[Recording]]:
+    agent = load_agent("vpt-nano")
+    return agent, conformance.bench_recordings(tmp_path_factory.mktemp("nano"), agent, n_steps=8)
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,15 @@ def lengths(recordings: Sequence[Recording], *, unit: str) -> Length:
     return Length(result_provenance("lengths", recordings[0], unit=unit), sum(map(len, recordings)))
 
 
-@pytest.mark.parametrize(("analysis", "options"), [
-    (attention_maps, {}), (attention_maps, {"layer": 1}), (length, {}), (lengths, {"unit": "s"})])
+@pytest.mark.parametrize(("analysis", "options"), [(length, {}), (length, {"unit": "s"}), (lengths, {"unit": "s"})])
 def test_those_that_keep_them(analysis: Callable[..., Any], options: dict[str, Any], recordings: list[Recording]
                               ) -> None:
     conformance.check_analysis(analysis, recordings, options)
+
+
+@pytest.mark.parametrize("name", ["attention", "keyframes"])
+def test_what_comes_with_the_package_keeps_them(name: str, of_nano: tuple[Agent, list[Recording]]) -> None:
+    conformance.check_analysis(find_analysis(name).function, of_nano[1], {}, of_nano[0])
 
 
 # ---- one that breaks each law
@@ -58,14 +70,14 @@ def undocumented(recording: Recording) -> Length:
     return length(recording)
 
 
-def misnamed(tape: Recording) -> Length:
-    """Its first parameter is called otherwise."""
-    return length(tape)
-
-
-def nameless(recording: Recording, /) -> Length:
-    """Its parameter has no name for others."""
+def unannotated(recording):  # type: ignore[no-untyped-def]
+    """Nobody knows what it reads."""
     return length(recording)
+
+
+def untyped(recording: Recording, *, unit="s") -> Length:  # type: ignore[no-untyped-def]
+    """Its option takes any value."""
+    return length(recording, unit=unit)
 
 
 def bare(recording: Recording) -> int:
@@ -98,6 +110,18 @@ def gambling(recording: Recording) -> Length:
     return Length(length(recording).provenance, float(np.random.random()))
 
 
+@dataclass(frozen=True)
+class Noise(Result):
+    """Its numbers are in an array alone."""
+
+    values: Any = None
+
+
+def rolling(recording: Recording) -> Noise:
+    """It draws its array from the global stream."""
+    return Noise(length(recording).provenance, np.random.random(3))
+
+
 def writing(recording: Recording) -> Length:
     """It leaves a file in the recording."""
     (recording.path / "notes.txt").write_text("looked at")
@@ -112,14 +136,15 @@ def crashing(recording: Recording) -> Length:
 @pytest.mark.parametrize(("broken", "check", "words"), [
     (3, conformance.check_signature, "expected a function"),
     (undocumented, conformance.check_signature, "no docstring"),
-    (misnamed, conformance.check_signature, "called recording or recordings, got tape"),
-    (nameless, conformance.check_signature, "recording cannot be given by keyword"),
+    (unannotated, conformance.check_signature, "must be annotated Recording"),
+    (untyped, conformance.check_signature, "unit has no annotation"),
+    (swallowing, conformance.check_signature, "options takes anything: name every option"),
     (bare, conformance.check_result, "expected a harness.analysis.Result, got int"),
     (untold, conformance.check_result, "the provenance says nothing"),
     (unwritable, conformance.check_result, "the provenance holds what is no JSON value"),
     (not_a_number, conformance.check_result, r"as_dict\(\) holds what is no JSON value"),
-    (swallowing, conformance.check_options, "was taken"),
     (gambling, conformance.check_repeats, "differs from the first"),
+    (rolling, conformance.check_repeats, "differs from the first in values"),
     (writing, conformance.check_recordings, "it changed .*notes.txt"),
 ], ids=lambda each: getattr(each, "__name__", None))
 def test_each_law_finds_what_breaks_it(broken: Any, check: Callable[..., None], words: str,

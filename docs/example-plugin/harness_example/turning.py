@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.agent.agent import Agent
-from harness.analysis.result import Result, result_provenance
+from harness.analysis.result import Result, Table, result_provenance
 from harness.errors import RecordingError
 from harness.recording.recording import Recording
 
 
 @dataclass(frozen=True)
 class Turning(Result):
-    """Degrees turned.
+    """Degrees turned. ``as_dict`` and ``arrays`` are the base class's: the table, and ``degrees``.
 
     Attributes:
         degrees: float64 [t]: how far the view was told to go in each step, up, down and sideways together.
@@ -32,20 +30,17 @@ class Turning(Result):
         """The running mean, float64 [t - window + 1]."""
         return np.convolve(self.degrees, np.full(self.window, 1 / self.window), mode="valid")
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return {"provenance": dict(self.provenance), "n_steps": len(self.degrees),
-                "mean": float(self.degrees.mean()), "largest_window": float(self.smoothed.max())}
+    def tables(self) -> Sequence[Table]:
+        """What is shown, and what ``as_dict`` holds beside the provenance."""
+        row = (len(self.degrees), float(self.degrees.mean()), float(self.smoothed.max()))
+        return [Table("turning", ("steps", "degrees a step, mean", f"largest mean of {self.window} steps"), (row,))]
 
 
-def turning(recording: Recording, *, agent: Agent | None = None,
-            progress: Callable[[int, int], None] | None = None, window: int = 20) -> Turning:
+def turning(recording: Recording, *, window: int = 20) -> Turning:
     """How far the view turns in each step of a recording.
 
     Args:
         recording: Any; the actions that the agent chose are read.
-        agent: Not needed: nothing is computed again.
-        progress: Not needed: it takes no time.
         window: Steps of the running mean; at most the recording's.
 
     Raises:
