@@ -389,7 +389,7 @@ def test_a_video_that_is_too_short_or_none(tmp_path: Path) -> None:
         make_agent(goal=str(tmp_path / "no.mp4"))
 
 
-@pytest.mark.parametrize("kind", ["pickle", "damaged", "several", "shape", "empty"])
+@pytest.mark.parametrize("kind", ["pickle", "damaged", "several", "shape", "empty", "bomb"])
 def test_goal_files_that_are_refused(kind: str, tmp_path: Path) -> None:
     path = tmp_path / ("goal.npy" if kind == "pickle" else "goal.npz")
     if kind == "pickle":
@@ -401,10 +401,13 @@ def test_goal_files_that_are_refused(kind: str, tmp_path: Path) -> None:
         np.savez(path, a=GOAL, b=GOAL)
     elif kind == "shape":
         np.savez(path, a=GOAL[:100])
+    elif kind == "bomb":
+        np.savez_compressed(path, goal=np.zeros(20_000_000, np.float32))
+        assert path.stat().st_size < 200_000
     else:
         np.savez(path)
     words = {"pickle": "cannot read", "damaged": "cannot read", "several": "2 embeddings", "shape": "512 numbers",
-             "empty": "no embedding"}
+             "bomb": "cannot read.*it has 80,000,128 bytes", "empty": "no embedding"}
     with pytest.raises(AgentError, match=words[kind]):
         make_agent(goal=str(path))
 

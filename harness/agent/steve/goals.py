@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,9 +60,13 @@ def read_embeddings(path: str | Path) -> dict[str, Embedding]:
         raise AgentError(f"there is no goal file at {path}")
     if path.suffix not in EMBEDDING_FILES:
         raise AgentError(f"{path.name}: expected a file of embeddings ({', '.join(EMBEDDING_FILES)})", where=str(path))
-    if path.stat().st_size > _LARGEST:
-        raise AgentError(f"{path.name} has {path.stat().st_size:,} bytes; a goal has {4 * EMBED:,}", where=str(path))
     try:
+        n_bytes = path.stat().st_size
+        if zipfile.is_zipfile(path):  # what comes out may be a thousand times as much
+            with zipfile.ZipFile(path) as archive:
+                n_bytes = max(n_bytes, sum(entry.file_size for entry in archive.infolist()))
+        if n_bytes > _LARGEST:
+            raise ValueError(f"it has {n_bytes:,} bytes, and a goal has {4 * EMBED:,}")
         if path.suffix == ".safetensors":
             arrays = dict(load_file(path))
         else:
