@@ -97,7 +97,9 @@ def recall_cuts(agent: Agent) -> Iterator[Cut]:
 def planted_cuts(agent: Agent) -> Iterator[Cut]:
     """Of the birch leaves: from the picture, and from what the image network says of it."""
     grass = PixelMask(region={"object": "grass_block"}, colour=GREEN)
-    yield Cut("input", "birch leaves painted out", Inpaint(region={"object": "birch_leaves"}), lambda seed: grass)
+    # With their shade: without it, in the light that they leave, some stands are still attacked.
+    yield Cut("input", "birch leaves painted out", Inpaint(region={"object": "birch_leaves"}, relight=True),
+              lambda seed: grass)
     away = Steering(DENSE, direction=birch_less_oak(agent), strength=STRENGTH)
     yield Cut("feature", "birch less oak taken away", away, lambda seed: away.control(seed, agent))
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from harness.agent.agent import Agent, AgentState
 from harness.errors import HarnessError, InterventionError
 from harness.intervention.arrays import ArrayValue
-from harness.intervention.feature.attention import cut_scores, key_ages
+from harness.intervention.feature.attention import cut_scores, key_ages, other_frames
 from harness.intervention.feature.edit import step_views, whole_numbers
 from harness.intervention.intervention import Edit, History, Intervention, Moment, Site, Span
 from harness.world.world import Capabilities
@@ -392,20 +392,9 @@ class MemoryKnockout(_Unread):
             seed: Which of many.
             agent: For the reach of its memory.
         """
-        rng = np.random.default_rng(seed)
-        if self.ages is not None:
-            end = self.ages[-1] + 9
-            end = end if self.mode == "full" else min(end, _window(agent)[2])  # only full reaches beyond the window
-            others = [age for age in range(max(1, self.ages[0] - 8), end) if age not in self.ages]
-        elif self.steps is not None:
-            others = [s for s in range(max(0, self.steps[0] - 8), self.steps[-1] + 9) if s not in self.steps]
-        else:
-            return None
-        wanted = len(self.ages or self.steps or ())
-        if len(others) < wanted:
-            return None
-        chosen = tuple(sorted(int(n) for n in rng.choice(others, wanted, replace=False)))
-        return replace(self, ages=chosen) if self.ages is not None else replace(self, steps=chosen)
+        # Only full reaches beyond the window.
+        others = other_frames(self.ages, self.steps, None if self.mode == "full" else _window(agent)[2], seed)
+        return replace(self, **others) if others else None
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,12 @@ def test_controls_are_like_the_edit_and_elsewhere() -> None:
     units = ZeroAblation(RESID, units=[0, 1]).control(5, agent)
     assert units is not None and len(units.units or ()) == 2 and not set(units.units or ()) & {0, 1}
     assert ZeroAblation(RESID).control(0, agent) is None
+    assert AttentionEdit(SCORES, head=0, ages=[1]).control(0, agent) == AttentionEdit(SCORES, head=1, ages=[1])
+    for seed in range(9):
+        frames = AttentionEdit(SCORES, ages=[WINDOW - 1]).control(seed, agent)
+        assert isinstance(frames, AttentionEdit) and frames.ages and 1 <= frames.ages[0] < WINDOW - 1
+        frames.check(agent)
+    assert AttentionEdit(SCORES, mode="uniform").control(0, agent) is None
 
 
 @pytest.mark.parametrize(("edit", "message"), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -274,12 +275,13 @@ def test_what_cannot_compose_and_who_has_no_memory() -> None:
 # --- under guidance --------------------------------------------------------------------------------------------------
 
 
-def guided(interventions: list[Intervention], steps: list[int]) -> tuple[Any, Any]:
+def guided(interventions: list[Intervention], steps: list[int], hooks: Sequence[str] = ("blocks.*.attn.hook_pattern",)
+           ) -> tuple[Any, Any]:
     """STEVE-1 with a goal that is drawn at the first frame, over frames of the video."""
     agent = SteveAgent(policy_kwargs=tiny_agent().policy.config.policy_kwargs(), random_seed=3, device="cpu",
                        pi_head_kwargs=tiny_agent().policy.config.pi_head_kwargs(), prompt="chop a tree", cond_scale=3.0)
     state, rng, outputs = agent.initial_state(), np.random.default_rng(1), []
-    names = agent.resolve_hooks(["blocks.*.attn.hook_pattern"])
+    names = agent.resolve_hooks(hooks)
     with InterventionStack(interventions, agent=agent, seed=7) as stack:
         for step, frame in enumerate(steps):
             state = stack.change_memory(state, step, {})
@@ -297,6 +299,15 @@ def test_guidance_loses_the_frame_in_both_rows_and_keeps_its_goal() -> None:
     assert without.batch_size == 2 and torch.equal(without.goals[0], plain.goals[0])
     reset = guided([MemoryReset(schedule=Schedule(at=5))], list(range(8)))[1]
     assert torch.equal(reset.goals[0], plain.goals[0]) and int(reset["state.0.mask"][0].sum()) == 3
+
+
+def test_an_activation_is_edited_in_both_rows_or_in_the_one_named() -> None:
+    hook = "blocks.0.attn.hook_z"
+    for named, zero in ((hook, ("cond", "uncond")), (f"uncond.{hook}", ("uncond",))):
+        agent_outputs, _ = guided([ZeroAblation(named, head=1)], [0, 1], hooks=[hook])
+        for row in ("cond", "uncond"):
+            z = np.asarray(agent_outputs[1].activations[f"{row}.{hook}"])
+            assert bool(z[1].any()) == (row not in zero) and z[0].any()
 
 
 def test_a_row_may_be_named() -> None:

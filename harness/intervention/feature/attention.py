@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from harness.agent.agent import Agent
 from harness.intervention.feature.edit import FeatureEdit, whole_numbers
 from harness.intervention.intervention import Span
 
-__all__ = ["AttentionEdit", "cut_scores", "key_ages"]
+__all__ = ["AttentionEdit", "cut_scores", "key_ages", "other_frames"]
 
 _MODES = ("force", "uniform", "knock-out")
 
@@ -25,6 +28,33 @@ def cut_scores(scores: Any, columns: Sequence[int]) -> Any:
     new = scores.clone()
     new[..., list(columns)] = lowest
     return new
+
+
+def other_frames(ages: Sequence[int] | None, steps: Sequence[int] | None, window: int | None, seed: int
+                 ) -> dict[str, Any] | None:
+    """As many other frames of about the same age, at random: the control of an edit that names frames.
+
+    Args:
+        ages: Frames by age, ascending; or
+        steps: by absolute step.
+        window: Frames that a query sees, its own included; None where older ones count, too.
+        seed: Which of many.
+
+    Returns:
+        ``{"ages": ...}`` or ``{"steps": ...}``; None where neither is given, or too few others are left.
+    """
+    if ages is not None:
+        end = ages[-1] + 9 if window is None else min(ages[-1] + 9, window)
+        field, given, near = "ages", ages, range(max(1, ages[0] - 8), end)
+    elif steps is not None:
+        field, given, near = "steps", steps, range(max(0, steps[0] - 8), steps[-1] + 9)
+    else:
+        return None
+    others = [n for n in near if n not in given]
+    if len(others) < len(given):
+        return None
+    chosen = np.random.default_rng(seed).choice(others, len(given), replace=False)
+    return {field: tuple(sorted(int(n) for n in chosen))}
 
 
 @dataclass(frozen=True)
@@ -67,6 +97,14 @@ class AttentionEdit(FeatureEdit):
         window = shape[-1] - 1
         if self.ages is not None and self.ages[-1] >= window:
             raise self.wrong(f'"{name}" has ages 0 to {window - 1}, got age {self.ages[-1]}')
+
+    def control(self, seed: int, agent: Agent) -> FeatureEdit | None:
+        """The same in another head, or for other frames where it is in all heads."""
+        if self.head is not None:
+            return super().control(seed, agent)
+        window = agent.hook_shapes()[agent.resolve_hooks([self.hook])[0]][0][-1] - 1
+        others = other_frames(self.ages, self.steps, window, seed)
+        return replace(self, **others) if others else None
 
     def change(self, x: Any, step: int, span: Span) -> Any:
         """One query's row of every head [b, h, T], oldest key first."""
