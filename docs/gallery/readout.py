@@ -17,8 +17,10 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from harness.agent.load import load_agent
-from harness.analysis import Readout, effect, read_out
-from harness.intervention import ZeroAblation
+from harness.analysis import Readout, read_out
+from harness.analysis.open_loop import log_odds, look_over
+from harness.cli.analyse import print_tables
+from harness.intervention import Intervention, ZeroAblation
 from harness.overlay.layers import AMBER, FAINT, FLAME, GREY, INK, PANEL, PAPER, Picture, box, paste, text
 from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
@@ -29,7 +31,7 @@ from harness.world.world import make_world
 LEFT, WIDE, ROW, MARGIN, TOP = 96, 560, 14, 14, 30
 RIGHT = LEFT + WIDE + 60
 BLUE = (92, 160, 255)
-LAYERS = [f"{layer}.{head}" for layer in range(4) for head in range(4)]
+HEADS = [f"{layer}.{head}" for layer in range(4) for head in range(4)]
 
 
 def signed(values: npt.NDArray[np.float64], top: float) -> Picture:
@@ -67,24 +69,6 @@ def margin(picture: Picture, found: Readout, pressed: Sequence[bool], y: int, he
     text(picture, "chosen", LEFT - 6, y + height + 9, GREY, 11, align="right")
 
 
-def scatter(picture: Picture, direct: npt.NDArray[np.float64], taken: npt.NDArray[np.float64], y: int) -> None:
-    """Each head: its direct contribution, and what is lost without it."""
-    size, reach = 230, 1.1 * max(np.abs(direct).max(), np.abs(taken).max())
-    box(picture, RIGHT, y, size, size, PANEL)
-
-    def at(a: float, b: float) -> tuple[int, int]:
-        return RIGHT + int((a / reach + 1) * size / 2), y + int((1 - b / reach) * size / 2)
-
-    for one, two in (((-reach, 0.0), (reach, 0.0)), ((0.0, -reach), (0.0, reach)), ((-reach, -reach), (reach, reach))):
-        cv2.line(picture, at(*one), at(*two), FAINT, 1)
-    for name, a, b in zip(LAYERS, direct, taken, strict=True):
-        cv2.circle(picture, at(a, b), 3, AMBER if name[0] == "3" else GREY, -1, cv2.LINE_AA)
-        if max(abs(a), abs(b)) > 0.25 * reach:
-            text(picture, name, at(a, b)[0] + 6, at(a, b)[1] + 4, INK, 11)
-    text(picture, f"{-reach:.1f}", RIGHT, y + size + 14, GREY, 11)
-    text(picture, f"{reach:.1f} nats", RIGHT + size, y + size + 14, GREY, 11, align="right")
-
-
 def columns(picture: Picture, found: Readout, n: int, y: int) -> None:
     """Mean contributions, over the range of random directions."""
     means, null = found.contributions[:, 0].mean(0), np.percentile(found.control[0], [2.5, 97.5], axis=-1)
@@ -92,18 +76,35 @@ def columns(picture: Picture, found: Readout, n: int, y: int) -> None:
     scale: Callable[[float], int] = lambda value: middle + int(value / reach * half)  # noqa: E731
     for i in range(n):
         top = y + i * ROW
-        box(picture, scale(null[0, i]), top + 2, max(1, scale(null[1, i]) - scale(null[0, i])), ROW - 4, FAINT)
+        left, right = (int(np.clip(scale(edge), RIGHT, RIGHT + 230)) for edge in null[:, i])
+        box(picture, left, top + 2, max(1, right - left), ROW - 4, FAINT)
         cv2.circle(picture, (scale(means[i]), top + ROW // 2), 3, AMBER if means[i] > 0 else BLUE, -1, cv2.LINE_AA)
     cv2.line(picture, (middle, y), (middle, y + n * ROW), GREY, 1)
     text(picture, f"{-reach:.1f}", RIGHT, y + n * ROW + 13, GREY, 11)
     text(picture, f"{reach:.1f} nats", RIGHT + 230, y + n * ROW + 13, GREY, 11, align="right")
 
 
-def without(recording: Recording, found: Readout) -> npt.NDArray[np.float64]:
-    """What the margin loses without each head: untreated less zeroed, mean over the steps."""
+def without(recording: Recording, start: int) -> npt.NDArray[np.float64]:
+    """What the margin loses without each head: untreated less zeroed, mean from a step on."""
     agent = load_agent("vpt-nano", device="cpu")
-    return np.array([-effect(recording, agent, [ZeroAblation(f"blocks.{name[0]}.attn.hook_z", head=int(name[2]))],
-                             controls=0).changes["attack"].mean for name in LAYERS])
+
+    def mean(stack: Sequence[Intervention]) -> float:
+        outputs, _ = look_over(recording, agent, stack, stack, lambda n: None)
+        return float(log_odds(np.stack([o.log_probs["buttons"] for o in outputs[start:]]), "attack").mean())
+
+    whole = mean(())
+    return np.array([whole - mean([ZeroAblation(f"blocks.{name[0]}.attn.hook_z", head=int(name[2]))])
+                     for name in HEADS])
+
+
+def told(heads: npt.NDArray[np.float64], taken: npt.NDArray[np.float64], untrained: Readout) -> None:
+    """The numbers of readout.md that are no table of the analysis."""
+    rank = spearmanr(heads, taken)
+    each = [f"{name}: {a:.2f} {b:.2f}" for name, a, b in zip(HEADS, heads, taken, strict=True)]
+    lines = [f"direct contribution of 16 heads against loss when zeroed: Spearman {rank.statistic:.2f}, "
+             f"p {rank.pvalue:.2f}", *each,
+             f"untrained: margin {untrained.margins.mean():.3f}, sd {untrained.margins.std():.1e}"]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def main(out: str) -> None:
@@ -115,8 +116,10 @@ def main(out: str) -> None:
         recording = open_recording(recorder.path)
         found = read_out(recording, agent=agent)
         untrained = read_out(recording, agent=load_agent("untrained", device="cpu"))
-        taken = without(recording, found)
         pressed = [row["chosen"]["attack"] == 1 for row in recording.steps]
+        start = pressed.index(True)
+        later = read_out(recording, agent=agent, between=(start, len(pressed) - 1))
+        taken = without(recording, start)
     n = len(found.components)
     lens_y = TOP + 100 + n * ROW + 34
     picture: Picture = np.full((lens_y + ROW * 5 + 20, RIGHT + 230 + MARGIN, 3), PAPER, np.uint8)
@@ -128,15 +131,13 @@ def main(out: str) -> None:
     matrix(picture, found.contributions[:, 0].T, found.components, top, y)
     text(picture, "logit lens: log-odds after each block", LEFT, lens_y - 8, INK, 13, 600)
     matrix(picture, found.lens_margins[:, :, 0].T, found.layers, float(np.abs(found.lens_margins).max()), lens_y)
-    text(picture, "means; grey: random directions", RIGHT, y - 6, INK, 13, 600)
-    columns(picture, found, n - 2, y)
-    heads = found.contributions[:, 0].mean(0)[[found.components.index(name) for name in LAYERS]]
-    rho = spearmanr(heads, taken).statistic
-    print(f"heads: Spearman {rho:.2f} between direct contribution and loss when zeroed; untrained margin "
-          f"{untrained.margins.mean():.2f}, sd {untrained.margins.std():.3f}; largest errors {found.error:.1e}, "
-          f"{untrained.error:.1e}")
+    text(picture, f"means from step {start} on", RIGHT, y - 22, INK, 13, 600)
+    text(picture, "grey: random directions", RIGHT, y - 6, GREY, 12)
+    columns(picture, later, n - 2, y)
+    heads = later.contributions[:, 0].mean(0)[[later.components.index(name) for name in HEADS]]
+    print_tables(later.tables())
+    told(heads, taken, untrained)
     cv2.imwrite(out, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    np.savez("/tmp/ro/gal.npz", heads=heads, taken=taken)
 
 
 if __name__ == "__main__":
