@@ -1,6 +1,8 @@
 """The picture of docs/gallery/saliency.md: one step, seven maps of what it depends on.
 
     python docs/gallery/saliency.py docs/images/gallery-saliency.png
+
+It is the same on every machine up to rounding.
 """
 
 from __future__ import annotations
