@@ -2,7 +2,7 @@
 
     python docs/gallery/saliency.py docs/images/gallery-saliency.png
 
-The picture is the same on every machine up to rounding.
+It is the same on every machine up to rounding.
 """
 
 from __future__ import annotations

@@ -42,6 +42,8 @@ __all__ = ["saliency_maps"]
 
 Map = npt.NDArray[np.float32]
 _MOST_NETWORKS = 20
+_FIRST_SEED = 1000
+"""Of random weights: the bundled untrained agent has seed 0, and would be compared with itself."""
 _MOST_BYTES = 256 << 20
 
 
@@ -67,8 +69,8 @@ def saliency_maps(recordings: Sequence[Recording], *, agent: Agent, progress: Pr
     game (Zhang et al. 2016): is the top on the object (chance: its area).
     Truth: |f(x without the object) - f(x)| at the same memory; the rank is Spearman's correlation over objects between
     mass and truth (chance 0, but for what area alone explains, which has a row of its own).
-    Sanity: the same with random weights (Adebayo et al. 2018), with maps shifted against the picture (all shifts; their
-    99 % quantile stands beside the ratio), and with the objects' names shuffled (the rank's p).
+    Sanity: the same with random weights (Adebayo et al. 2018), with maps shifted against the picture (each recording's
+    by something else; the 99 % quantile stands beside the ratio), and with the objects' names shuffled (the rank's p).
 
     Limits: the steps of one recording hang together, and Wilson's interval takes them to be independent; removing an
     object shows what is behind it, which may act on its own; a random network has a taste for edges and bright pixels,
@@ -121,8 +123,11 @@ def saliency_maps(recordings: Sequence[Recording], *, agent: Agent, progress: Pr
                   "recordings": [each.path.name for each in recordings],
                   "agent": ", ".join(each for each in (agent.name, agent.description) if each)}
     unscored = [why for why in map(why_unscored, recordings) if why]
+    unseen = [name for name in objects or () if name not in tally.objects]
+    notes = [f"not scored: {why}" for why in dict.fromkeys(unscored)]
+    notes += [f"never seen in these steps: {', '.join(unseen)}"] if unseen and len(unscored) < len(recordings) else []
     return tally.result(provenance, run.readout.unit, np.stack([np.stack(each) for each in maps], 1),
-                         [*(f"not scored: {why}" for why in dict.fromkeys(unscored)), *run.notes()])
+                         [*notes, *run.notes()])
 
 
 def _with_network(agent: Agent) -> VPTAgent:
@@ -174,7 +179,7 @@ class _Run:
     def __post_init__(self) -> None:
         if not 0 <= self.n_random <= _MOST_NETWORKS:
             raise HarnessError(f"random_networks: expected 0 to {_MOST_NETWORKS}, got {self.n_random}")
-        seeds = range(self.settings.seed, self.settings.seed + self.n_random)
+        seeds = range(_FIRST_SEED + self.settings.seed, _FIRST_SEED + self.settings.seed + self.n_random)
         patched = [name for name in self.methods if name in PATCH_METHODS]
         if patched:
             if not isinstance(self.agent, SteveAgent):

@@ -79,7 +79,7 @@ def baseline_picture(picture: Tensor, kind: Baseline) -> Tensor:
         return torch.zeros_like(picture)
     if kind == "mean":
         return picture.mean((0, 1), keepdim=True).expand_as(picture)
-    blurred = cv2.GaussianBlur(picture.cpu().numpy(), (0, 0), _BLUR * picture.shape[0] / 128)
+    blurred = cv2.GaussianBlur(picture.float().cpu().numpy(), (0, 0), _BLUR * picture.shape[0] / 128)
     return torch.from_numpy(blurred).to(picture)
 
 

@@ -33,9 +33,9 @@ class ObjectScore:
         area: Mean share of the picture.
         ratio: Mean of mass over area; 1 is chance.
         interval: 95 % of the ratio: recordings resampled, or blocks of steps of the only one. None with one step.
-        null: The 99 % quantile of the ratio when map and picture are shifted against each other, by the same in every
-            step, over all shifts.
-        p: Share of the shifts whose ratio is at least as large.
+        null: The 99 % quantile of the ratio when map and picture are shifted against each other at random, by the same
+            in every step of a recording: what a map of this spread gets that knows nothing of where the object is.
+        p: Share of the shifts, the unshifted one counted in, whose ratio is at least as large.
         random: Mean ratio with random weights, over the random networks; None without.
         n_random: How many of them lie above their own 99 % quantile.
         hits: Steps in which the map's top is on the object.

@@ -20,6 +20,8 @@ Float = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
 BLOCK = 20
 """Steps of a block when one recording is resampled: a second of the game."""
+DRAWS = 4000
+"""Shifts drawn for the null."""
 
 
 class Tally:
@@ -38,8 +40,13 @@ class Tally:
         self._hits: list[dict[str, Float]] = []
         self._effects: list[Sequence[Mapping[str, float]]] = []
         self._alike: list[Float] = []
-        self._shifted: dict[str, npt.NDArray[np.float32]] = {}
+        self._shifted: dict[str, Float] = {}
         self._counted: dict[str, npt.NDArray[np.int64]] = {}
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Those seen so far."""
+        return tuple(sorted(self._shifted))
 
     def add(self, episode: int, scene: Scene, maps: Sequence[Sequence[Map]], effects: Sequence[Mapping[str, float]]
             ) -> None:
@@ -61,14 +68,16 @@ class Tally:
                            for name, cover in scene.covers.items()})
         self._alike.append(np.array([mean_of([spearman(np.abs(maps[0][k]).ravel(), np.abs(other[k]).ravel())
                                               for other in maps[1:]]) for k in range(len(self._methods))]))
+        # Steps of one recording hang together, so they are shifted by the same; another recording by something else.
+        shifts = np.random.default_rng(episode).integers(0, maps[0][0].size, DRAWS)
+        shape = self._n, len(self._methods)
         for name, cover in scene.covers.items():
-            total = self._shifted.setdefault(name, np.zeros((self._n, len(self._methods), *cover.shape), np.float32))
-            count = self._counted.setdefault(name, np.zeros((self._n, len(self._methods)), np.int64))
-            for net, row in enumerate(maps):
-                for k, each in enumerate(row):
-                    if each.any():
-                        total[net, k] += shifted_ratios(each, cover)
-                        count[net, k] += 1
+            total = self._shifted.setdefault(name, np.zeros((*shape, DRAWS)))
+            count = self._counted.setdefault(name, np.zeros(shape, np.int64))
+            for net, k in np.ndindex(shape):
+                if maps[net][k].any():
+                    total[net, k] += shifted_ratios(maps[net][k], cover).ravel()[shifts]
+                    count[net, k] += 1
 
     def result(self, provenance: Mapping[str, Any], target: str, maps: Map, notes: Sequence[str]) -> Saliency:
         """The scores of all steps so far.
@@ -79,7 +88,7 @@ class Tally:
             maps: Of the agent's network, float32 [method, t, H, W].
             notes: What to say besides.
         """
-        names = tuple(sorted(self._shifted))
+        names = self.objects
         shape = (self._n, len(self._methods), len(self._steps), len(names))
         area, mass, hits = np.full(shape[2:], np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
         effects = np.full((self._n, *shape[2:]), np.nan)
@@ -102,23 +111,20 @@ class Tally:
         """One method on one object: area [t], mass and hits [net, method, t]."""
         ratio = mass[:, k] / area
         seen = np.isfinite(ratio[0])
-        null, p, observed = self._chance(name, 0, k)
-        randoms = [mean_of(each) for each in ratio[1:]]
-        n_random = sum(self._above(name, net, k) for net in range(1, self._n))
+        null, ratios = self._null(name, 0, k), [mean_of(each) for each in ratio]
+        above = sum(self._above(name, net, k, ratios[net]) for net in range(1, self._n))
         n, on = int(seen.sum()), int(hits[0, k][seen].sum())
-        return ObjectScore(self._methods[k], name, n, mean_of(mass[0, k][seen]), mean_of(area[seen]), observed,
-                           self._interval(ratio[0]), null, p, _known(mean_of(randoms)), n_random, on,
+        return ObjectScore(self._methods[k], name, n, mean_of(mass[0, k][seen]), mean_of(area[seen]), ratios[0],
+                           self._interval(ratio[0]), float(np.quantile(null, 0.99)),
+                           float((1 + (null >= ratios[0]).sum()) / (1 + DRAWS)), _known(mean_of(ratios[1:])), above, on,
                            wilson(on, n))
 
-    def _chance(self, name: str, net: int, k: int) -> tuple[float, float, float]:
-        """Of all shifts: the 99 % quantile of the ratio, the share at or above the unshifted one, and that one."""
-        ratios = self._shifted[name][net, k].astype(np.float64) / max(1, self._counted[name][net, k])
-        observed = float(ratios[0, 0])
-        return float(np.quantile(ratios, 0.99)), float((ratios >= observed).mean()), observed
+    def _null(self, name: str, net: int, k: int) -> Float:
+        """The mean ratio of each drawn shift."""
+        return self._shifted[name][net, k] / max(1, self._counted[name][net, k])
 
-    def _above(self, name: str, net: int, k: int) -> bool:
-        null, _, observed = self._chance(name, net, k)
-        return bool(self._counted[name][net, k]) and observed > null
+    def _above(self, name: str, net: int, k: int, ratio: float) -> bool:
+        return bool(ratio > np.quantile(self._null(name, net, k), 0.99))
 
     def _method_scores(self, scored: Sequence[ObjectScore], names: Sequence[str], area: Float, mass: Float,
                        effects: Float) -> tuple[MethodScore, ...]:
@@ -131,8 +137,7 @@ class Tally:
             if self._n > 1:
                 more["random"] = _known(mean_of([mean_of(rank_correlations(each[k], truth)) for each in mass[1:]]))
                 more["alike"] = _known(mean_of([step[k] for step in self._alike]))
-                more["above_random"] = sum(self._above(name, net, k) for net in range(1, self._n) for name in names
-                                           ) / (self._n - 1)
+                more["above_random"] = sum(s.n_random for s in scored if s.method == method) / (self._n - 1)
             found.append(self._ranked(method, mass[0, k], truth, more))
         return tuple(found)
 
