@@ -131,7 +131,7 @@ def test_integrated_gradients_of_a_policy_come_closer_to_completeness(agent: Any
     x = torch.from_numpy(policy_frame(frames[5])).float() / 255
     with torch.no_grad():
         fall = float(target(x[None]) - target(baseline_picture(x, "blur")[None]))
-    off = [abs(float(saliency_map("integrated-gradients", target, x, Settings(path=n)).sum()) - fall)
+    off = [abs(float(saliency_map("integrated-gradients", target, x, Settings(path=n, baseline="blur")).sum()) - fall)
            for n in (16, 512)]
     assert abs(fall) > 0.5 and off[1] < 0.05 * abs(fall) < off[0]
 
@@ -342,7 +342,7 @@ def test_the_planted_trigger_is_what_matters(tmp_path: Path, agent: Agent, recor
     """
     several = [recorded, *(play(tmp_path, "planted", agent, seed, 36) for seed in (4, 5))]
     result = saliency_maps(several, agent=agent, steps=(28, 34), methods=("gradient", "occlusion"), random_networks=1,
-                           stride=16, baseline="mean")
+                           stride=16)
     sizes = {each.object: each.size or 0.0 for each in result.object_effects}
     assert sizes["stand"] > 5 > 50 * max(size for name, size in sizes.items() if name != "stand")
     stand, leaves = result.score("occlusion", "stand"), result.score("gradient", "birch_leaves")

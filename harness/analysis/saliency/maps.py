@@ -50,7 +50,7 @@ _MOST_BYTES = 256 << 20
 def saliency_maps(recordings: Sequence[Recording], *, agent: Agent, progress: Progress | None = None,
                   target: str = "attack", methods: tuple[str, ...] = tuple(METHODS),
                   steps: tuple[int, ...] | None = None, n_steps: int = 8, objects: tuple[str, ...] | None = None,
-                  random_networks: int = 1, baseline: Baseline = "blur", path: int = 64, samples: int = 16,
+                  random_networks: int = 1, baseline: Baseline = "mean", path: int = 64, samples: int = 16,
                   noise: float = 0.1, patch: int = 16, stride: int = 8, masks: int = 256, seed: int = 0) -> Saliency:
     """Which pixels a choice depends on, scored against objects, against their removal, and against chance.
 
@@ -86,7 +86,9 @@ def saliency_maps(recordings: Sequence[Recording], *, agent: Agent, progress: Pr
         n_steps: How many of those.
         objects: Only these: a tag, a creature, a block, leaves, logs, sky, hand, hud; None for all that are seen.
         random_networks: How many networks with random weights stand beside, 0 to 20; each costs as much as the agent.
-        baseline: blur (sigma 10 pixels of 128), mean (colour of the picture) or black: what stands for nothing.
+        baseline: mean (colour of the picture), black, or blur (sigma 10 pixels of 128): what stands for nothing.
+            Where the target is the same for the baseline, there is nothing to attribute; a note says how far they are
+            apart.
         path: Points of integrated gradients.
         samples: Noisy pictures of smoothgrad.
         noise: Their standard deviation, as a share of the picture's range.

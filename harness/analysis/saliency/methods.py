@@ -25,7 +25,7 @@ from harness.errors import HarnessError
 
 __all__ = ["INTEGRATED", "METHODS", "Baseline", "Settings", "baseline_picture", "saliency_map"]
 
-Baseline = Literal["blur", "mean", "black"]
+Baseline = Literal["mean", "black", "blur"]
 INTEGRATED = "integrated-gradients"
 _BLUR = 10.0
 """Standard deviation of the blurred baseline in pixels of 128."""
@@ -36,8 +36,8 @@ class Settings:
     """The numbers of the methods.
 
     Attributes:
-        baseline: What stands for "nothing there" in integrated gradients, occlusion and RISE: the picture blurred
-            (sigma 10 pixels), its mean colour, or black.
+        baseline: What stands for "nothing there" in integrated gradients, occlusion and RISE: the picture's
+            mean colour, black, or the picture blurred (sigma 10 pixels).
         path: Points of integrated gradients.
         samples: Noisy pictures of SmoothGrad.
         noise: Their standard deviation, in shares of the picture's range.
@@ -52,7 +52,7 @@ class Settings:
         HarnessError: for a number that is out of range.
     """
 
-    baseline: Baseline = "blur"
+    baseline: Baseline = "mean"
     path: int = 64
     samples: int = 16
     noise: float = 0.1
