@@ -30,7 +30,16 @@ import torch
 
 from harness.agent.agent import Agent
 from harness.agent.load import load_agent
-from harness.intervention import AttentionEdit, Inpaint, MemoryKnockout, PixelMask, RemoveBlocks, Schedule, Steering, ZeroAblation
+from harness.intervention import (
+    AttentionEdit,
+    Inpaint,
+    MemoryKnockout,
+    PixelMask,
+    RemoveBlocks,
+    Schedule,
+    Steering,
+    ZeroAblation,
+)
 from harness.intervention.intervention import Intervention
 from harness.rollout import Episode, EpisodeResult, Step, run_episode
 from harness.scenario.load import load_scenario
