@@ -30,7 +30,16 @@ import torch
 
 from harness.agent.agent import Agent
 from harness.agent.load import load_agent
-from harness.intervention import AttentionEdit, Inpaint, MemoryKnockout, PixelMask, Schedule, Steering, ZeroAblation
+from harness.intervention import (
+    AttentionEdit,
+    Inpaint,
+    MemoryKnockout,
+    PixelMask,
+    RemoveBlocks,
+    Schedule,
+    Steering,
+    ZeroAblation,
+)
 from harness.intervention.intervention import Intervention
 from harness.rollout import Episode, EpisodeResult, Step, run_episode
 from harness.scenario.load import load_scenario
@@ -52,13 +61,13 @@ class Cut:
         site: Where it acts.
         words: What it does.
         edit: The intervention.
-        control: From an episode's seed, the same elsewhere.
+        control: From an episode's seed, the same elsewhere; None for a cut that is there to compare others with.
     """
 
     site: str
     words: str
     edit: Intervention
-    control: Callable[[int], Intervention | None]
+    control: Callable[[int], Intervention | None] | None
 
 
 @dataclass(frozen=True)
@@ -97,9 +106,8 @@ def recall_cuts(agent: Agent) -> Iterator[Cut]:
 def planted_cuts(agent: Agent) -> Iterator[Cut]:
     """Of the birch leaves: from the picture, and from what the image network says of it."""
     grass = PixelMask(region={"object": "grass_block"}, colour=GREEN)
-    # With their shade: without it, in the light that they leave, some stands are still attacked.
-    yield Cut("input", "birch leaves painted out", Inpaint(region={"object": "birch_leaves"}, relight=True),
-              lambda seed: grass)
+    yield Cut("world", "birch leaves removed", RemoveBlocks("birch_leaves"), None)
+    yield Cut("input", "birch leaves painted out", Inpaint(region={"object": "birch_leaves"}), lambda seed: grass)
     away = Steering(DENSE, direction=birch_less_oak(agent), strength=STRENGTH)
     yield Cut("feature", "birch less oak taken away", away, lambda seed: away.control(seed, agent))
 
@@ -128,12 +136,19 @@ def play_recall(agent: Agent, edits: Callable[[int], Sequence[Intervention]], se
 
 def play_planted(agent: Agent, edits: Callable[[int], Sequence[Intervention]], seeds: Sequence[int]) -> Counts:
     """Stands attacked, and logs mined."""
-    came = []
-    for world, outcome, steps in ((world_of("planted", distance=3), "attacked_stand", 60),
-                                  (world_of("treechop"), "mined_log", 300)):
-        came.append(sum(bool(run_episode(world, agent, seed=seed, max_steps=steps, interventions=edits(seed))
-                             .outcomes[outcome]["value"]) for seed in seeds))
-    return Counts(came[0], came[1], len(seeds))
+    return Counts(attacked(agent, edits, seeds), _count(world_of("treechop"), "mined_log", 300, agent, edits, seeds),
+                  len(seeds))
+
+
+def attacked(agent: Agent, edits: Callable[[int], Sequence[Intervention]], seeds: Sequence[int]) -> int:
+    """Episodes in which the stand is attacked."""
+    return _count(world_of("planted", distance=3), "attacked_stand", 60, agent, edits, seeds)
+
+
+def _count(world: World, outcome: str, steps: int, agent: Agent, edits: Callable[[int], Sequence[Intervention]],
+           seeds: Sequence[int]) -> int:
+    return sum(bool(run_episode(world, agent, seed=seed, max_steps=steps, interventions=edits(seed))
+                    .outcomes[outcome]["value"]) for seed in seeds)
 
 
 PLAY = {"recall": play_recall, "planted": play_planted}
@@ -182,7 +197,8 @@ def rows(name: str, seeds: Sequence[int], only: str = "") -> Iterator[tuple[str,
     for cut in CUTS[name](agent):
         if only in f"{cut.site}: {cut.words}":
             yield f"{cut.site}: {cut.words}", play(agent, lambda seed, edit=cut.edit: (edit,), seeds)
-            yield "  its control", play(agent, lambda seed, make=cut.control: (make(seed),), seeds)
+            if cut.control is not None:
+                yield "  its control", play(agent, lambda seed, make=cut.control: (make(seed),), seeds)
 
 
 def in_words(count: int, n: int) -> str:

@@ -1,16 +1,18 @@
-"""The pictures of docs/interventions.md.
+"""The pictures of docs/interventions.md and docs/forks.md.
 
     python docs/pictures.py world docs/images/site-world.png
     python docs/pictures.py memory docs/images/site-memory.png
     python docs/pictures.py feature docs/images/site-feature.png
     python docs/pictures.py action docs/images/site-action.png
+    python docs/pictures.py fork docs/images/fork.png
 
-Each site is one function; the pictures are the same on every machine up to rounding.
+Each is one function; the pictures are the same on every machine up to rounding.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,9 @@ from harness.overlay.layers import (
     scale_bar,
     text,
 )
+from harness.recording.recorder import Recorder
+from harness.recording.recording import open_recording
+from harness.replay.fork import fork_recording
 from harness.rollout import Episode, EpisodeResult, Step, run_episode
 from harness.scenario.load import load_scenario
 from harness.world.world import make_world
@@ -147,16 +152,31 @@ def action() -> Picture:
                    ("attack executed", [s.executed["attack"] for s in steps])], marked=range(40, 80))
 
 
-SITES: dict[str, Callable[[], Picture]] = {"world": world, "memory": memory, "feature": feature, "action": action}
+def fork() -> Picture:
+    """Some moments of a recording, and under them the same of its fork."""
+    with tempfile.TemporaryDirectory() as folder:
+        with make_world(VILLAGER) as world, Recorder(folder) as recorder:
+            run_episode(world, load_agent("vpt-nano"), seed=0, max_steps=24, observers=[recorder])
+        recording = open_recording(recorder.path)
+        report = fork_recording(recording, at=17, interventions=from_scenario(VILLAGER, "no-attack"), out=folder)
+        assert report.path is not None
+        forked = open_recording(report.path)
+        rows = [side_by_side([(f"{words}, step {step}", one.pov[step - one.first_step]) for step in (17, 18, 22)])
+                for words, one in (("recording", recording), ("fork, no-attack", forked))]
+    return np.concatenate(rows)
+
+
+PICTURES: dict[str, Callable[[], Picture]] = {"world": world, "memory": memory, "feature": feature, "action": action,
+                                              "fork": fork}
 
 
 def main() -> None:
     """Draw one and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("site", choices=sorted(SITES))
+    parser.add_argument("picture", choices=sorted(PICTURES))
     parser.add_argument("out", type=Path)
     asked = parser.parse_args()
-    cv2.imwrite(str(asked.out), cv2.cvtColor(SITES[asked.site](), cv2.COLOR_RGB2BGR),
+    cv2.imwrite(str(asked.out), cv2.cvtColor(PICTURES[asked.picture](), cv2.COLOR_RGB2BGR),
                 [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 

@@ -61,6 +61,7 @@ TABLES: dict[str, dict[str, str]] = {
         "PixelMask": "harness.intervention.input.pixels:PixelMask",
         "PixelNoise": "harness.intervention.input.pixels:PixelNoise",
         "ProjectOut": "harness.intervention.feature.direction:ProjectOut",
+        "RandomShift": "harness.intervention.feature.shift:RandomShift",
         "Recolour": "harness.intervention.input.colour:Recolour",
         "RemoveBlocks": "harness.intervention.world:RemoveBlocks",
         "ResampleAblation": "harness.intervention.feature.ablation:ResampleAblation",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.intervention.feature.attention import AttentionEdit
     from harness.intervention.feature.direction import ProjectOut, Steering
     from harness.intervention.feature.patch import ActivationPatch
+    from harness.intervention.feature.shift import RandomShift
     from harness.intervention.input.colour import HueShift, Recolour
     from harness.intervention.input.inpaint import Inpaint
     from harness.intervention.input.patch import FramePatch, Paste
@@ -64,6 +65,7 @@ _DOOR = {
     "PixelMask": "input.pixels",
     "PixelNoise": "input.pixels",
     "ProjectOut": "feature.direction",
+    "RandomShift": "feature.shift",
     "Recolour": "input.colour",
     "Region": "input.region",
     "RemoveBlocks": "world",
@@ -108,6 +110,7 @@ __all__ = [
     "PixelMask",
     "PixelNoise",
     "ProjectOut",
+    "RandomShift",
     "Recolour",
     "Region",
     "RemoveBlocks",

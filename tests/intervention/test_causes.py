@@ -8,12 +8,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from harness.agent.load import load_agent
 from harness.statistics import wilson
 
 pytest.importorskip("torch")
@@ -39,21 +39,23 @@ def test_recall_loses_its_cue_and_nothing_else(causes: ModuleType, cut: str) -> 
     assert (without.caused, without.kept) == (2, 4) and (control.caused, control.kept) == (4, 4)
 
 
-def test_planted_without_leaves_in_its_picture_spares_the_stand_and_chops_on(causes: ModuleType) -> None:
-    (_, without), (_, control) = islice(causes.rows("planted", range(FIRST, FIRST + 2), only="input"), 2)
-    assert (without.caused, without.kept) == (0, 2) and (control.caused, control.kept) == (2, 2)
+def test_planted_without_leaves_in_its_picture_spares_the_stand(causes: ModuleType) -> None:
+    agent, seeds = load_agent("planted", device="cpu"), range(500_000, 500_004)
+    painted = next(cut for cut in causes.planted_cuts(agent) if cut.site == "input")
+    assert causes.attacked(agent, lambda seed: (painted.edit,), seeds) <= 1
+    assert causes.attacked(agent, lambda seed: (painted.control(seed),), seeds) >= 3
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("agent", "at_most"), [("recall", 0.8), ("planted", 0.4)])
 def test_every_cut_with_intervals(causes: ModuleType, agent: str, at_most: float) -> None:
-    """What is left of a lost rule: chance for recall, little for planted; all else stays above two thirds."""
-    seeds = range(FIRST, FIRST + 20)
-    (_, plain), *rest = causes.rows(agent, seeds)
-    assert wilson(plain.caused, plain.episodes)[0] > 0.75
-    for (name, without), (_, control) in zip(rest[::2], rest[1::2], strict=True):
-        assert wilson(without.caused, 20)[1] < at_most, name
-        assert wilson(control.caused, 20)[0] > 2 / 3, f"control of {name}"
-        for counts in (without, control):
-            assert wilson(counts.kept, 20)[0] > 2 / 3, name
+    """What is left of a lost rule: chance for recall, little for planted; all else stays above 0.6."""
+    (_, plain), *rest = causes.rows(agent, range(FIRST, FIRST + 20))
+    assert wilson(plain.caused, 20)[0] > 0.75
+    for name, counts in rest:
+        if name.endswith("control"):
+            assert wilson(counts.caused, 20)[0] > 0.6, rest
+        else:
+            assert wilson(counts.caused, 20)[1] < at_most, name
+        assert wilson(counts.kept, 20)[0] > 0.6, name

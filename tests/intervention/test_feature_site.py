@@ -22,6 +22,7 @@ from harness.intervention import (
     MeanAblation,
     NoiseAblation,
     ProjectOut,
+    RandomShift,
     ResampleAblation,
     Schedule,
     Steering,
@@ -216,7 +217,7 @@ def test_controls_are_like_the_edit_and_elsewhere() -> None:
     assert ZeroAblation(Z, head=0).control(0, agent) == ZeroAblation(Z, head=1)
     units = ZeroAblation(RESID, units=[0, 1]).control(5, agent)
     assert units is not None and len(units.units or ()) == 2 and not set(units.units or ()) & {0, 1}
-    assert ZeroAblation(RESID).control(0, agent) is None
+    assert NoiseAblation(RESID).control(0, agent) is None
     assert AttentionEdit(SCORES, head=0, ages=[1]).control(0, agent) == AttentionEdit(SCORES, head=1, ages=[1])
     for seed in range(9):
         frames = AttentionEdit(SCORES, ages=[WINDOW - 1]).control(seed, agent)
@@ -225,7 +226,28 @@ def test_controls_are_like_the_edit_and_elsewhere() -> None:
     assert AttentionEdit(SCORES, mode="uniform").control(0, agent) is None
 
 
+@pytest.mark.parametrize("edit", [
+    ZeroAblation(RESID, schedule=Schedule(at=3)), ActivationPatch(Z, values=np.ones((HEADS, WIDTH // HEADS)),
+                                                                  schedule=Schedule(at=3))])
+def test_a_whole_activation_has_a_random_shift_as_long_for_its_control(edit: ZeroAblation | ActivationPatch) -> None:
+    control, other = (edit.control(seed, tiny_agent()) for seed in (0, 1))
+    assert isinstance(control, RandomShift) and control.schedule == edit.schedule and control != other
+    moved = []
+    for one in (edit, control, other):
+        (entry,) = play([one], FRAMES, [1] * 5)[2]  # type: ignore[list-item]
+        (before, after), = entry.parts.values()
+        moved.append((after - before).flatten().numpy())
+    lengths = [np.linalg.norm(shift) for shift in moved]
+    assert lengths == pytest.approx([lengths[0]] * 3, rel=1e-5)
+    assert all(abs(moved[a] @ moved[b]) < 0.9 * lengths[0] ** 2 for a, b in ((0, 1), (0, 2), (1, 2)))
+    again = build_intervention(json.loads(json.dumps(control.describe())))
+    assert again == control and hash(again) == hash(control)
+    assert ZeroAblation("blocks.0.attn.hook_pattern").control(0, tiny_agent()) is None
+
+
 @pytest.mark.parametrize(("edit", "message"), [
+    (lambda: RandomShift(RESID, like=ZeroAblation(Z)), "expected an edit of blocks.0.hook_resid_post"),
+    (lambda: RandomShift(RESID, like=ZeroAblation(RESID), seed=-1), "seed: expected"),
     (lambda: ZeroAblation("blocks.0.attn.hook_zz"), "matches none of this policy"),
     (lambda: ZeroAblation(Z, head=HEADS), f"heads 0 to {HEADS - 1}, got head {HEADS}"),
     (lambda: ZeroAblation(RESID, units=[WIDTH]), f"units 0 to {WIDTH - 1}"),

@@ -61,6 +61,7 @@ SPECS: list[dict[str, Any]] = [
     {"kind": "ProjectOut", "hook": STREAM, "direction": ONES},
     {"kind": "Recolour", "colour": "#ff0000", "region": {"object": "target", "part": "robe"}},
     {"kind": "RemoveBlocks", "blocks": "leaves"},
+    {"kind": "RandomShift", "hook": STREAM, "like": {"kind": "ZeroAblation", "hook": STREAM}},
     {"kind": "ResampleAblation", "hook": STREAM, "values": [ONES, [0.0] * WIDTH]},
     {"kind": "Robe", "type": "desert"},
     {"kind": "Steering", "hook": STREAM, "direction": ONES, "strength": 2},

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from harness.intervention.feature.edit import FeatureEdit, read_values
+from harness.intervention.feature.shift import Replacement
 from harness.intervention.intervention import Span
 
 __all__ = ["MeanAblation", "NoiseAblation", "ResampleAblation", "ZeroAblation"]
 
 
 @dataclass(frozen=True)
-class ZeroAblation(FeatureEdit):
+class ZeroAblation(Replacement):
     """Set an activation to zero."""
 
     def change(self, x: Any, step: int, span: Span) -> Any:
@@ -23,7 +24,7 @@ class ZeroAblation(FeatureEdit):
 
 
 @dataclass(frozen=True)
-class MeanAblation(FeatureEdit):
+class MeanAblation(Replacement):
     """Set an activation to a fixed value, usually its mean over some recording.
 
     Attributes:
@@ -49,7 +50,7 @@ class MeanAblation(FeatureEdit):
 
 
 @dataclass(frozen=True)
-class ResampleAblation(FeatureEdit):
+class ResampleAblation(Replacement):
     """Replace an activation by one drawn from a pool, anew in every step.
 
     Attributes:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from harness.intervention.feature.edit import FeatureEdit, read_values, whole_numbers
+from harness.intervention.feature.edit import read_values, whole_numbers
+from harness.intervention.feature.shift import Replacement
 from harness.intervention.intervention import Span
 
 __all__ = ["ActivationPatch"]
 
 
 @dataclass(frozen=True)
-class ActivationPatch(FeatureEdit):
+class ActivationPatch(Replacement):
     """Put an activation of another run, another time or another episode in place of this one.
 
     Attributes:
