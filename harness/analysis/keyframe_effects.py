@@ -69,19 +69,21 @@ class KnockOuts:
     p: float | None
     resampled: str
 
-    def table(self) -> Table:
-        """One row for each, and the lift."""
+    def table(self, recordings: Sequence[str]) -> Table:
+        """One row for each, and the lift; ``recordings`` are their names."""
+        several = len(recordings) > 1
         rows: list[tuple[Cell, ...]] = []
         for k in self.each:
             values = np.array(list(k.controls.values()))
-            rows.append((k.step, f"{k.queries[0]} to {k.queries[1]}", k.effect, float(values.mean()),
+            rows.append((*([recordings[k.recording]] if several else []), k.step, f"{k.queries[0]} to {k.queries[1]}", k.effect, float(values.mean()),
                          Interval(float(values.min()), float(values.max())), len(values), k.p))
         said = "nothing to compare" if self.lift is None else f"lift {self.lift:.3g}, " + (
             "" if self.interval is None else f"95 % [{self.interval.low:.3g}, {self.interval.high:.3g}], "
         ) + f"p {self.p:.2g}"
         skipped = f" {self.n_skipped} more had no other frame near enough." if self.n_skipped else ""
         return Table(f"Key-frames hidden during their longest streak: {said}",
-                     ("step", "queries", "KL (nats)", "other frames, mean", "range", "n", "p"), tuple(rows),
+                     (*(["recording"] if several else []), "step", "queries", "KL (nats)", "other frames, mean",
+                      "range", "n", "p"), tuple(rows),
                      f"KL of the action, untreated to hidden. Other frames: no key-frames, at most {NEAR} steps older "
                      "or\nyounger, hidden in the same steps. lift: ratio of the means, interval by "
                      f"{self.resampled};\np: rank when key-frames change places with these.{skipped}")

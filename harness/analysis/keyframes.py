@@ -136,7 +136,7 @@ class KeyFrames(Result):
                         f"{some}mass: excess attention in streaks; received: mean excess over heads and queries;\n"
                         f"weight: mean excess in the longest streak of the head named.{untaught}"), self._agreement(),
                   *([self._beside_chance()] if self.agreements else [])]
-        return tables if self.effects is None else [*tables, self.effects.table()]
+        return tables if self.effects is None else [*tables, self.effects.table(self.recordings)]
 
     def _agreement(self) -> Table:
         title = f"Key-frames against events, within {self.tolerance} frames"
