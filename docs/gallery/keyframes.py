@@ -79,7 +79,8 @@ def main(out: str) -> None:
     for step in range(0, STEPS, 20):
         text(picture, str(step), LEFT + step * CELL, TOP + side + 16, GREY, 11, align="middle")
         text(picture, str(step), LEFT - 14, TOP + step * CELL + 6, GREY, 11, align="right")
-    text(picture, "orange: a hit first shows; grey: the villager first under the crosshair", 12, TOP + side + 36, GREY, 12)
+    text(picture, "orange: a hit first shows; grey: the villager first under the crosshair", 12, TOP + side + 36, GREY,
+         12)
     scale_bar(picture, shade, LEFT + side + 60, TOP + side + 26, 100)
     cv2.imwrite(out, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
 

@@ -75,7 +75,8 @@ class KnockOuts:
         rows: list[tuple[Cell, ...]] = []
         for k in self.each:
             values = np.array(list(k.controls.values()))
-            rows.append((*([recordings[k.recording]] if several else []), k.step, f"{k.queries[0]} to {k.queries[1]}", k.effect, float(values.mean()),
+            rows.append((*([recordings[k.recording]] if several else []), k.step,
+                         f"{k.queries[0]} to {k.queries[1]}", k.effect, float(values.mean()),
                          Interval(float(values.min()), float(values.max())), len(values), k.p))
         said = "nothing to compare" if self.lift is None else f"lift {self.lift:.3g}, " + (
             "" if self.interval is None else f"95 % [{self.interval.low:.3g}, {self.interval.high:.3g}], "
