@@ -52,8 +52,11 @@ FIRST = "performance.getEntriesByName('first-picture')[0].startTime"
 
 def play(folder: Path, n_steps: int) -> Recording:
     """An episode of so many steps, with attention."""
-    with harness.make_world("villager") as world, harness.Recorder(folder, log_probs=False) as recorder:
-        harness.run_episode(world, harness.load_agent("untrained"), seed=0, max_steps=n_steps, observers=[recorder],
+    scenario = harness.load_scenario("villager")
+    episode = scenario.episode.model_copy(update={"max_steps": n_steps, "terminate_when": ()})
+    scenario = scenario.model_copy(update={"episode": episode})
+    with harness.make_world(scenario) as world, harness.Recorder(folder, log_probs=False) as recorder:
+        harness.run_episode(world, harness.load_agent("untrained"), seed=0, observers=[recorder],
                             hooks=["blocks.*.attn.hook_pattern"])
     return open_recording(recorder.path)
 

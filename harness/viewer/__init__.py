@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.viewer.export import export_page
-    from harness.viewer.heat import HeatLayer, heat_layer
+    from harness.viewer.heat import HeatLayer, heat_layers
     from harness.viewer.server import ViewerServer
 
-_DOOR = {"HeatLayer": "heat", "ViewerServer": "server", "export_page": "export", "heat_layer": "heat"}
+_DOOR = {"HeatLayer": "heat", "ViewerServer": "server", "export_page": "export", "heat_layers": "heat"}
 
-__all__ = ["HeatLayer", "ViewerServer", "export_page", "heat_layer"]
+__all__ = ["HeatLayer", "ViewerServer", "export_page", "heat_layers"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from harness.analysis.result import Result
 from harness.errors import HarnessError
 from harness.recording.recording import Recording
-from harness.viewer.heat import HasHeat, HeatLayer, check_provenance, heat_layer
+from harness.viewer.heat import HasHeat, HeatLayer, check_provenance, heat_layers
 from harness.viewer.page import difference, html_pieces, page_facts
 from harness.viewer.shelf import PICTURES, Shelf
 
@@ -69,7 +70,7 @@ def export_page(recording: Recording, path: str | Path, *, other: Recording | No
         quality = _quality(shelves, sum(len(block) for blocks in numbers for block in blocks))
         facts["quality"] = quality
         blocks = (block for i, shelf in enumerate(shelves)
-                  for block in (*numbers[i], *_pictures(shelf, i, quality, on_frame)))
+                  for block in itertools.chain(numbers[i], _pictures(shelf, i, quality, on_frame)))
         with part.open("w", encoding="utf-8") as file:
             file.writelines(html_pieces(facts, blocks, served=False))
         part.replace(path)
@@ -93,7 +94,7 @@ def _shelves(recordings: Sequence[Recording], results: Sequence[Result] = (), he
     for result in results:
         whose = check_provenance(result.provenance, recordings)
         if isinstance(result, HasHeat):
-            laid[recordings.index(whose)].append(heat_layer(result, whose))
+            laid[recordings.index(whose)] += heat_layers(result, whose)
         shown = result.as_dict()
         if shown["tables"]:
             told.append({"title": str(result.provenance.get("analysis", type(result).__name__)), **shown})

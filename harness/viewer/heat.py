@@ -16,15 +16,20 @@ from harness.errors import HarnessError
 from harness.provenance import digest
 from harness.recording.recording import Recording
 
-__all__ = ["HasHeat", "HeatLayer", "heat_layer", "read_result"]
+__all__ = ["HasHeat", "HeatLayer", "check_provenance", "heat_layers", "read_result"]
 
 Array = npt.NDArray[Any]
-_LARGEST = 360, 640
+_MAPS = {"maps", "heat"}
+_CELLS = 128, 160
+"""Rows and columns of a map at most; what agents see is not larger, and the page draws smoothly between cells."""
 
 
 @runtime_checkable
 class HasHeat(Protocol):
-    """A result that can be drawn over pictures, such as saliency."""
+    """A result that can be drawn over pictures, such as saliency.
+
+    One that also has ``methods``, a sequence of names, is asked ``heat(step, method=name)`` for each.
+    """
 
     provenance: Mapping[str, Any]
 
@@ -39,7 +44,7 @@ class HeatLayer:
     Attributes:
         title: What the page calls it.
         steps: int64 [n]: which of the recorded steps have a map, rising.
-        codes: int8 [n, y, x]: -127 to 127, of ``top``.
+        codes: int8 [n, y, x]: -127 to 127, of ``top``; at most 128 x 160 cells.
         top: The value that 127 stands for, almost the largest; larger ones are drawn like it.
     """
 
@@ -61,13 +66,13 @@ class HeatLayer:
             HarnessError: for other shapes, numbers that are not finite, or steps that do not rise.
         """
         numbers = np.arange(len(maps)) if steps is None else np.asarray(steps)
-        if maps.ndim != 3 or not maps.size or maps.shape[1] > _LARGEST[0] or maps.shape[2] > _LARGEST[1]:
-            raise HarnessError(f"{title}: expected heat maps [t, y, x] of at most {_LARGEST[0]} x {_LARGEST[1]} cells, "
-                               f"got an array {list(maps.shape)}")
+        if maps.ndim != 3 or not maps.size:
+            raise HarnessError(f"{title}: expected heat maps [t, y, x], got an array {list(maps.shape)}")
         if numbers.dtype.kind not in "iu" or numbers.shape != (len(maps),) or (np.diff(numbers) <= 0).any():
             raise HarnessError(f"{title}: expected the step of each of the {len(maps)} maps, as rising whole numbers")
         if not all(np.isfinite(each).all() for each in maps):
             raise HarnessError(f"{title}: the maps hold numbers that are not finite")
+        maps = np.stack([_shrunk(each) for each in maps])
         # Almost the largest, so that a single cell does not dim all the others; of a sample where there are many.
         sample = np.abs(maps.reshape(-1)[::max(1, maps.size >> 22)])
         top = float(np.quantile(sample, 0.999)) or float(sample.max()) or 1.0
@@ -77,17 +82,36 @@ class HeatLayer:
         return cls(title, numbers.astype(np.int64), codes, top)
 
 
-def heat_layer(result: HasHeat, recording: Recording) -> HeatLayer:
-    """The maps of a result.
+def _shrunk(made: Array) -> npt.NDArray[np.float32]:
+    """A map [y, x] of at most ``_CELLS``, by means over areas."""
+    for axis, most in enumerate(_CELLS):
+        n = made.shape[axis]
+        if n > most:
+            edges = np.arange(most) * n // most
+            sums = np.add.reduceat(made, edges, axis=axis)
+            counts = np.diff(edges, append=n)
+            made = sums / (counts[:, None] if axis == 0 else counts)
+    return np.asarray(made, np.float32)
+
+
+def heat_layers(result: HasHeat, recording: Recording) -> list[HeatLayer]:
+    """The maps of a result, a layer for each of its methods where it has several.
 
     Raises:
-        HarnessError: when it belongs to another recording, or has no map at all.
+        HarnessError: when it has no map at all.
     """
     title = str(result.provenance.get("analysis", type(result).__name__))
-    found = [(step, made) for step in range(len(recording)) if (made := result.heat(step)) is not None]
-    if not found:
+    layers = []
+    for method in getattr(result, "methods", (None,)):
+        said = {} if method is None else {"method": method}
+        found = {step: _shrunk(made) for step in range(len(recording))
+                 if (made := result.heat(step, **said)) is not None}
+        if found:
+            name = title if method is None else f"{title}: {method}"
+            layers.append(HeatLayer.of(name, np.stack(list(found.values())), list(found)))
+    if not layers:
         raise HarnessError(f"{title}: the result has no heat map for any step of {recording.path.name}")
-    return HeatLayer.of(title, np.stack([made for _, made in found]).astype(np.float32), [step for step, _ in found])
+    return layers
 
 
 def read_result(path: Path, recordings: Sequence[Recording]) -> tuple[list[HeatLayer], dict[str, Any] | None]:
@@ -98,7 +122,9 @@ def read_result(path: Path, recordings: Sequence[Recording]) -> tuple[list[HeatL
         recordings: What is viewed; a table that says which recording it is of must be of one of these.
 
     Returns:
-        Heat layers, one for each array [t, y, x] (``steps`` says which steps, if it is there), and the JSON value.
+        Heat layers: of the array ``maps`` or ``heat`` [t, y, x], or one for each first index of [method, t, y, x]
+        (``steps`` says which steps, if it is there, and where ``episodes`` says of which recording, the first's are
+        taken); and what ``tables`` of ``export_page`` takes.
 
     Raises:
         HarnessError: for another kind of file, one that cannot be read, or one of another recording.
@@ -143,16 +169,21 @@ def check_provenance(provenance: Mapping[str, Any], recordings: Sequence[Recordi
 
 def _layers(path: Path, n_steps: int) -> list[HeatLayer]:
     with np.load(path, allow_pickle=False) as stored:
-        shapes = {name: stored[name] for name in stored.files}
-    steps = shapes.get("steps")
-    maps = {name: array for name, array in shapes.items()
-            if array.ndim == 3 and array.dtype.kind == "f"}
-    if not maps:
-        held = ", ".join(f"{name} {list(array.shape)}" for name, array in shapes.items()) or "nothing"
-        raise HarnessError("the result holds no heat maps [t, y, x] of fractions", where=str(path),
+        arrays = {name: stored[name] for name in stored.files}
+    found: dict[str, Array] = {}
+    for name in arrays.keys() & _MAPS:
+        if arrays[name].ndim == 4:
+            found |= {f"{name} {number}": part for number, part in enumerate(arrays[name])}
+        else:
+            found[name] = arrays[name]
+    if not found:
+        held = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items()) or "nothing"
+        raise HarnessError("the result holds no heat maps: no array named maps or heat", where=str(path),
                            hint=f"it holds {held}; to see tables give the .json file")
-    layers = [HeatLayer.of(path.stem if len(maps) == 1 else f"{path.stem}: {name}", array, steps)
-              for name, array in maps.items()]
+    steps, episodes = arrays.get("steps"), arrays.get("episodes")
+    mine = slice(None) if steps is None or episodes is None or steps.shape != episodes.shape else episodes == 0
+    layers = [HeatLayer.of(path.stem if len(found) == 1 else f"{path.stem}: {name}", maps[mine],
+                           None if steps is None else steps[mine]) for name, maps in found.items()]
     for layer in layers:
         if layer.steps[-1] >= n_steps or layer.steps[0] < 0:
             raise HarnessError(f"{layer.title} has maps of the steps {layer.steps[0]} to {layer.steps[-1]}, the "

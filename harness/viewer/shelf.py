@@ -25,6 +25,9 @@ __all__ = ["CHUNK", "PICTURES", "Shelf", "spans"]
 CHUNK = 64
 """Steps in a piece of attention or of heat maps."""
 PICTURES = ("agent", "world")
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # newer OpenCVs; flat blocks need no filter, and it takes as long as the rest
+    _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
 _COLUMNS = ("executed", "chosen", "pitch", "yaw", "value", "log_prob", "entropy")
 
 
@@ -75,16 +78,16 @@ class Shelf:
         if not 0 <= number < self.streams.get(stream, 0):
             raise KeyError(f"{stream}/{number}")
         if stream in PICTURES:
-            done, png = cv2.imencode(".png", self.picture(stream, number)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            done, png = cv2.imencode(".png", self.picture(stream, number)[..., ::-1], _PNG)
             if not done:
                 raise RecordingError(f"frame {number} cannot be encoded", where=str(self.recording.path))
             return bytes(png)
         if stream == "columns":
-            return zlib.compress(self._columns)
+            return zlib.compress(self._columns, 1)
         steps = slice(number * CHUNK, (number + 1) * CHUNK)
         if stream == "attention":
-            return zlib.compress(self._weights(steps).tobytes())
-        return zlib.compress(self._heats[int(stream.removeprefix("heat."))].codes[steps].tobytes())
+            return zlib.compress(self._weights(steps).tobytes(), 1)
+        return zlib.compress(self._heats[int(stream.removeprefix("heat."))].codes[steps].tobytes(), 1)
 
     def _weights(self, steps: slice) -> npt.NDArray[np.uint8]:
         """The square roots of attention weights in 255ths, uint8 [step, row, age]; rows as ``facts`` names them.

@@ -16,7 +16,7 @@ from harness import analysis
 from harness.analysis.result import Result, result_provenance
 from harness.errors import HarnessError, RecordingError
 from harness.recording.recording import Recording, open_recording
-from harness.viewer.heat import HeatLayer, heat_layer, read_result
+from harness.viewer.heat import HeatLayer, heat_layers, read_result
 from harness.viewer.shelf import CHUNK, Shelf, spans
 from harness.world.action import BUTTONS
 
@@ -134,7 +134,7 @@ def test_heat_maps_are_coded_with_their_sign() -> None:
 
 @pytest.mark.parametrize(("maps", "steps"), [
     (np.zeros((3, 4)), None), (np.zeros((3, 4, 4)), [0, 1]), (np.zeros((2, 4, 4)), [1, 1]),
-    (np.zeros((2, 4, 4)), [0.0, 1.0]), (np.full((2, 4, 4), np.nan), None), (np.zeros((1, 400, 4)), None)])
+    (np.zeros((2, 4, 4)), [0.0, 1.0]), (np.full((2, 4, 4), np.nan), None)])
 def test_other_arrays_are_no_heat_maps(maps: np.ndarray, steps: list[int] | None) -> None:
     with pytest.raises(HarnessError):
         HeatLayer.of("x", maps, steps)
@@ -148,16 +148,41 @@ class Saliency(Result):
 
 
 def test_a_result_with_heat_is_a_layer(recording: Recording) -> None:
-    layer = heat_layer(Saliency(result_provenance("saliency", recording)), recording)
+    (layer,) = heat_layers(Saliency(result_provenance("saliency", recording)), recording)
     assert layer.title == "saliency" and layer.steps.tolist() == list(range(0, N, 3))
     assert np.array_equal(layer.codes, HeatLayer.of("x", heat_maps(N)[::3]).codes)
+
+
+def test_a_result_with_methods_has_a_layer_for_each(recording: Recording) -> None:
+    class Several(Saliency):
+        methods = ("gradient", "occlusion", "none")
+
+        def heat(self, step: int, method: str = "") -> np.ndarray | None:
+            return None if method == "none" else heat_maps(N)[step] * (1 + 3 * (method == "occlusion"))
+
+    layers = heat_layers(Several(result_provenance("saliency", recording)), recording)
+    assert [(layer.title, layer.top) for layer in layers] == [("saliency: gradient", 2), ("saliency: occlusion", 8)]
+
+
+def test_large_maps_become_means_over_areas() -> None:
+    rng = np.random.default_rng(0)
+    cells = rng.random((2, 120, 160)).astype(np.float32)
+    layer = HeatLayer.of("x", cells.repeat(3, axis=1).repeat(4, axis=2))
+    assert layer.codes.shape == (2, 128, 160)
+    low = HeatLayer.of("x", cells.repeat(4, axis=2))
+    assert np.array_equal(low.codes, HeatLayer.of("x", cells).codes), "a mean over equal cells is the cell"
 
 
 def test_results_from_files(recording: Recording, treated: Recording, tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "saliency.npz", maps=heat_maps(5), steps=np.arange(0, 10, 2), other=np.zeros(3))
     (layer,), none = read_result(tmp_path / "saliency.npz", [recording])
     assert none is None and layer.title == "saliency" and layer.steps.tolist() == [0, 2, 4, 6, 8]
-    (tmp_path / "late.npz").write_bytes((tmp_path / "saliency.npz").read_bytes())
+    both = np.stack([heat_maps(6), 2 * heat_maps(6)])
+    np.savez_compressed(tmp_path / "two.npz", maps=both, steps=np.array([0, 1, 2, 0, 1, 2]),
+                        episodes=np.array([0, 0, 0, 1, 1, 1]))
+    layers, _ = read_result(tmp_path / "two.npz", [recording])
+    assert [layer.title for layer in layers] == ["two: maps 0", "two: maps 1"]
+    assert layers[1].steps.tolist() == [0, 1, 2] and layers[1].top == 4.0
     np.savez_compressed(tmp_path / "late.npz", maps=heat_maps(2), steps=np.array([3, N]))
     with pytest.raises(HarnessError, match=f"has {N} steps"):
         read_result(tmp_path / "late.npz", [recording])

@@ -106,7 +106,12 @@ class Recording {
   }
 }
 
-const weightOf = (code) => (code / 255) ** 2;
+/** The weight behind a code, for people. */
+function weightWords(code) {
+  const weight = (code / 255) ** 2;
+  return weight < 0.0005 ? "below 0.001" : weight.toFixed(3);
+}
+
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 /** A number for people; `plus` is what stands before one above zero. */

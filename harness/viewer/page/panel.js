@@ -156,10 +156,9 @@ class Panel {
   /** Show a row of the recording; one outside of it says so. */
   show(row) {
     this.row = row;
-    const done = this.screen.show(this.stream, row);
     this.press();
-    this.warm();
-    return Promise.all([done, this.look()]);
+    // The picture first: the past one waits for the same decoder.
+    return this.screen.show(this.stream, row).then(() => Promise.all([this.warm(), this.look()]));
   }
 
   /** Keys, camera and numbers of this step. */
@@ -220,7 +219,7 @@ class Panel {
     this.find(".age").value = this.age;
     const step = r.first + row - this.age;
     const ago = this.age === 0 ? "the current frame" : `${plural(this.age, "frame")} ago`;
-    const weight = codes ? `weight ${weightOf(codes[start + this.age]).toFixed(3)}` : trouble || "no attention was recorded here";
+    const weight = codes ? `weight ${weightWords(codes[start + this.age])}` : trouble || "no attention was recorded here";
     this.find(".age").setAttribute("aria-valuetext", `${ago}, ${weight}`);
     this.find(".age-words").textContent = ago;
     this.find(".age-how").textContent = `${step >= r.first ? `step ${step}` : "before the recording"}, ${weight}`;
