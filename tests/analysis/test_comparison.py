@@ -11,11 +11,13 @@ from click.testing import CliRunner, Result
 from fakes import FakeAgent, FakeWorld, make_scenario
 
 from harness.analysis import compare
+from harness.analysis.comparison import first_differences
 from harness.cli import cli
 from harness.errors import RecordingError
 from harness.intervention import ActionOverride, Intervention, KeyBlock, PixelMask, Schedule
 from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
+from harness.replay.fork import fork_recording
 from harness.rollout import run_episode
 
 N = 30
@@ -35,6 +37,23 @@ def test_what_is_the_same_never_parts(tmp_path: Path) -> None:
     (pair,) = found.pairs
     assert pair.first is None and pair.n_compared == N and found.differences == () and found.unpaired == ()
     assert all(o.p == 1 and o.count == 0 for o in found.outcomes.values()) and set(found.outcomes) == {"walked", "hit"}
+
+
+@pytest.mark.usefixtures("fake_backend")
+def test_a_fork_is_held_against_the_steps_it_began_at(tmp_path: Path) -> None:
+    whole = record(tmp_path / "a", 3)
+    calm = ActionOverride({"attack": 0}, schedule=Schedule(between=(15, N)))
+    forked = [fork_recording(whole, at=11, agent=FakeAgent(), interventions=edits, out=tmp_path / name).path
+              for name, edits in (("null", []), ("calm", [calm]))]
+    null, changed = (open_recording(Path(str(path))) for path in forked)
+    columns, n = first_differences(whole, null)
+    assert null.first_step == 11 and n == N - 11 and not any(columns.values())
+    for one, two in ((whole, changed), (changed, whole)):
+        columns, _ = first_differences(one, two)
+        attacks = [row["step"] for row in whole.steps[15:] if row["executed"]["attack"]]
+        assert columns["executed"] is not None and columns["executed"].step == attacks[0]
+    early = record(tmp_path / "short", 3, n=8)
+    assert first_differences(early, null)[1] == 0, "no step in common"
 
 
 def test_the_first_difference_is_where_the_edit_is(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from fakes import FakeAgent
 from viewer_fakes import N, serving
 
-from harness import analysis, viewer
-from harness.recording.recording import Recording
+from harness import analysis, registry, viewer
+from harness.recording.recording import Recording, open_recording
+from harness.replay.fork import fork_recording
 from harness.viewer.heat import HeatLayer
 from harness.viewer.shelf import Shelf
 
@@ -222,6 +224,22 @@ def test_two_run_in_lock_step_and_part_where_the_comparison_says(visit: Any, rec
             assert np.array_equal(shown_, each.pov[first.step])
         assert page.locator(".panel:nth-child(2) .cap.apart").text_content() == "attack", "the intervention is marked"
         assert page.locator(".panel:nth-child(1) .cap.apart").count() == 0
+
+
+def test_a_fork_stands_beside_the_steps_it_began_at(visit: Any, recording: Recording, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.TABLES["harness.worlds"], "fake", "fakes:FakeWorld")
+    path = fork_recording(recording, at=20, agent=FakeAgent(), out=tmp_path).path
+    forked = open_recording(Path(str(path)))
+    with shown(visit, Shelf(recording), Shelf(forked), at=25) as page:
+        b = ".panel:nth-child(2)"
+        assert np.array_equal(pixels(page, f"{b} .frame", 25), forked.pov[5])
+        page.wait_for_selector("#parting:has-text('equal in all 20 steps')")
+        page.locator("#scrubber").focus()
+        page.keyboard.press("Home")
+        assert np.array_equal(pixels(page, ".frame", 0), recording.pov[0])
+        page.wait_for_selector(f"{b} .scene .absent:not([hidden])")
+        assert page.locator(f"{b} .scene .absent").text_content() == "before the recording begins"
 
 
 def test_the_file_works_from_disk_without_a_network(visit: Any, recording: Recording, treated: Recording,
