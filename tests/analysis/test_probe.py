@@ -82,6 +82,7 @@ def test_values_are_those_of_the_definition() -> None:
     assert found.value == pytest.approx(wins / pairs)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=FEWEST, max_size=25), st.integers(0, 99), st.integers(2, 8))
 def test_all_pictures_of_an_episode_are_on_one_side(lengths: list[int], seed: int, folds: int) -> None:
     episode = np.repeat(np.arange(len(lengths)) * 7, lengths)
