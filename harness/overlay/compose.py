@@ -146,7 +146,7 @@ def compose_frame(scene: Scene, layout: Layout = _ATTENTION) -> Picture:
     return canvas
 
 
-def _shortened(words: str, width: int, size: int) -> str:
+def _shortened(words: str, width: int, size: int = 15) -> str:
     """What fits into so many pixels: both ends, since the name stands at one and "random weights" at the other."""
     short, n = words, len(words)
     while draw.text_width(short, size, 600) > width and n > 12:
