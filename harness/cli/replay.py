@@ -93,7 +93,10 @@ def _results(recording: Recording, overlays: Sequence[str], agent_name: str | No
             found.append(attention_maps(recording))
         elif name in _DRAWN:
             ticker.start(name, None)
-            found.append(find_analysis(name)([recording], {}, progress=ticker.to,
+            # To be drawn, saliency needs a map of every step, of one method, and no scores.
+            options = {"methods": ["grad-cam"], "n_steps": len(recording), "random_networks": 0, "objects": []} \
+                if name == "saliency" else {}
+            found.append(find_analysis(name)([recording], options, progress=ticker.to,
                                              agent=lambda: recorded_agent(recording, agent_name, device)))
     return found
 
