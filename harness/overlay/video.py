@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ LAYERS = ("actions", "timeline", "segmentation")
 _KEPT = 160
 _NOTED = 10
 _SHEET = 12
+_AHEAD = 4
 
 
 def render_video(recording: Recording, maps: Sequence[Result], path: str | Path, *, layers: Sequence[str] = (),
@@ -64,7 +67,11 @@ def render_video(recording: Recording, maps: Sequence[Result], path: str | Path,
         write_sheet(pictures, out)
         return len(pictures)
     write = write_gif if out.suffix.lower() == ".gif" else write_share_video
-    return write(_frames(columns, steps, on_frame), out, recording.fps)
+    drawn = _drawn_ahead(_frames(columns, steps, on_frame))
+    try:
+        return write(drawn, out, recording.fps)
+    finally:
+        drawn.close()
 
 
 def overlay_frames(recording: Recording, maps: Sequence[Result], *, layers: Sequence[str] = (),
@@ -96,6 +103,15 @@ def _frames(columns: Sequence[_Column], steps: range, on_frame: Callable[[int], 
         yield pieces[0] if len(pieces) == 1 else np.hstack(pieces)
         if on_frame is not None:
             on_frame(done)
+
+
+def _drawn_ahead(pictures: Iterator[Picture]) -> Generator[Picture, None, None]:
+    """The same pictures, drawn on a second core while the first encodes those before."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, pictures, None) for _ in range(_AHEAD))
+        while (picture := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, pictures, None))
+            yield picture
 
 
 class _Column:
