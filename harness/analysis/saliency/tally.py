@@ -121,7 +121,7 @@ class Tally:
 
     def _null(self, name: str, net: int, k: int) -> Float:
         """The mean ratio of each drawn shift."""
-        return self._shifted[name][net, k] / max(1, self._counted[name][net, k])
+        return np.asarray(self._shifted[name][net, k] / max(1, self._counted[name][net, k]))
 
     def _above(self, name: str, net: int, k: int, ratio: float) -> bool:
         return bool(ratio > np.quantile(self._null(name, net, k), 0.99))
