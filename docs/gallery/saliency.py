@@ -26,6 +26,8 @@ from harness.world.world import make_world
 
 STEP, WIDTH, HEIGHT, MARGIN, LINE = 28, 240, 135, 10, 22
 COLUMNS = 4
+FULL = 0.995
+"""Quantile of a map that gets the brightest colour: a few pixels of a gradient outshine all others."""
 
 
 def blended(picture: Picture, heat: np.ndarray, shade: Shade) -> Picture:
@@ -51,6 +53,7 @@ def draw(result: Saliency, picture: Picture, stand: np.ndarray) -> Picture:
         if method is not None:
             heat = result.heat(STEP, method)
             assert heat is not None
+            heat = heat / np.quantile(heat, FULL)
             panel = blended(panel, cv2.resize(heat, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), shade)
             words, said = method, f"{result.score(method, 'stand').ratio:.1f} on the stand"
         cv2.drawContours(panel, contours, -1, AMBER, 1)
@@ -58,7 +61,7 @@ def draw(result: Saliency, picture: Picture, stand: np.ndarray) -> Picture:
         text(whole, words, x, y + HEIGHT + 16, INK, 13)
         text(whole, said, x + WIDTH, y + HEIGHT + 16, GREY, 13, align="right")
     scale_bar(whole, shade, MARGIN + 14, whole.shape[0] - 20, 160)
-    text(whole, "of the map's largest; ratio: mass / area, by chance 1; outlined: the stand", MARGIN + 220,
+    text(whole, "of the map's 99.5 % quantile; number: mass / area, by chance 1; outlined: the stand", MARGIN + 220,
          whole.shape[0] - 11, GREY, 12)
     return whole
 

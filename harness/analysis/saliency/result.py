@@ -194,16 +194,16 @@ class Saliency(Result):
                       None if s.above is None else f"{s.above}/{len(self.objects)}", s.above_random)
                      for s in self.method_scores)
         read = ("rank: Spearman over objects between a map's mass on each and what removing it does; p: objects' names "
-                "shuffled. A map is worth something where it beats the area alone and random weights.\n"
+                "shuffled; random: random weights. A map is worth something where it beats these and the area alone.\n"
                 "alike: rank correlation over pixels with the map of random weights. above: objects above the 99 % of "
                 "shifted maps; of a map that knows nothing, about one in a hundred is.")
-        return Table(head, ("method", "rank", "95 %", "p", "steps", "random weights: rank", "alike", "above",
-                            "random weights: above"), rows, f"{read}\n{note}" if note else read)
+        return Table(head, ("method", "rank", "95 %", "p", "steps", "random: rank", "alike", "above",
+                            "random: above"), rows, f"{read}\n{note}" if note else read)
 
     def _effects_table(self) -> Table:
         rows = tuple((e.object, e.n, e.size, e.interval, e.mean, e.random) for e in self.object_effects)
         return Table(f"what is true: the change of the {self.target} when an object is removed from the picture",
-                     ("object", "steps", "|change|", "95 %", "change", "random weights: |change|"), rows,
+                     ("object", "steps", "|change|", "95 %", "change", "random: |change|"), rows,
                      "Removed by drawing the world without it; hand and display are painted over, by guess. The memory "
                      "stays.")
 
@@ -212,10 +212,11 @@ class Saliency(Result):
         rows: list[tuple[Cell, ...]] = [
             (s.object, true[s.object], s.area, s.mass, s.ratio, s.interval, s.null, s.random, f"{s.hits}/{s.n}",
              s.hits_interval) for s in self.object_scores if s.method == method]
-        return Table(method, ("object", "|change|", "area", "mass", "ratio", "95 %", "99 % of shifts", "random weights",
-                              "top", "95 %"), tuple(rows),
-                     "mass: share of the map on the object; ratio: mass / area, by chance 1; top: steps in which the "
-                     "map's top is on it, by chance the area.")
+        return Table(method, ("object", "|change|", "area", "mass", "ratio", "95 %", "shifted", "random", "top",
+                              "95 %"), tuple(rows),
+                     "mass: share of the map on the object; ratio: mass / area, by chance 1; shifted: 99 % of the "
+                     "ratios of shifted maps; random: ratio with random weights; top: steps in which the map's top is "
+                     "on it, by chance the area.")
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values: provenance, tables, and the scores as records."""
