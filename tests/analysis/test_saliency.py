@@ -41,6 +41,7 @@ from harness.world.world import make_world
 
 torch = pytest.importorskip("torch")
 from harness.agent.mineclip import MineCLIP  # noqa: E402
+from harness.agent.steve.agent import SteveAgent  # noqa: E402
 from harness.analysis.saliency.methods import METHODS, Settings, baseline_picture, saliency_map  # noqa: E402
 from harness.analysis.saliency.patches import attention_rollout, patch_attention, rolled_out  # noqa: E402
 from harness.analysis.saliency.targets import PictureTarget, read_target  # noqa: E402
@@ -236,6 +237,15 @@ def test_mineclip_looks_at_patches() -> None:
         patch_attention(model, view, 2)
 
 
+def test_mineclips_patches_beside_the_policys_maps(recorded: Recording) -> None:
+    steve = SteveAgent(size="nano", random_seed=0, prompt="chop a tree", device="cpu")
+    methods = ("gradient", "mineclip-attention", "mineclip-rollout")
+    result = saliency_maps([recorded], agent=steve, methods=methods, steps=(3,), random_networks=1)
+    rolled = attention_rollout(steve.mineclip("a test"), recorded.pov[3])
+    np.testing.assert_allclose(result.maps[2, 0], cv2.resize(rolled, (128, 128)), atol=1e-6)
+    assert (result.maps[1] != result.maps[2]).any() and len(result.method_scores) == 4
+
+
 # --- scores ---------------------------------------------------------------------------------------------------------
 
 def test_a_cover_is_what_the_policys_resize_makes_of_a_mask() -> None:
@@ -349,6 +359,17 @@ def test_the_planted_trigger_is_what_matters(tmp_path: Path, agent: Agent, recor
     assert stand.ratio > stand.null and leaves.ratio > leaves.null
     assert stand.p < 0.01 and stand.n_random == 0 and stand.ratio > 2 * (stand.random or 0)
     assert stand.interval is not None and stand.interval.low > 1
+
+
+@pytest.mark.slow
+def test_which_methods_find_the_planted_trigger(tmp_path: Path, agent: Agent) -> None:
+    """The table of docs/gallery/saliency.md."""
+    result = saliency_maps([play(tmp_path, "planted", agent, seed, 40) for seed in (3, 4, 5)], agent=agent,
+                           steps=(22, 28, 34), random_networks=0)
+    stands = {method: result.score(method, "stand") for method in result.methods}
+    found = {method for method, stand in stands.items() if stand.ratio > stand.null}
+    assert found == {"input-x-gradient", "integrated-gradients", "grad-cam", "occlusion", "rise"}
+    assert stands["occlusion"].ratio == pytest.approx(3.29, rel=0.1)
 
 
 def test_an_effect_is_that_of_the_intervention_at_one_step(found: Saliency, agent: Any, recorded: Recording) -> None:
