@@ -44,9 +44,6 @@ from harness.errors import AgentError
 
 CHUNK = 128
 WHOLE = ["blocks.*"]
-TRACE = ["blocks.*.hook_*", "blocks.*.ln?.*", "blocks.*.mlp.*", "blocks.*.attn.hook_[!r]*",
-         "blocks.*.attn.hook_rel_bias"]
-"""All but ``attn.hook_result``: what ``run_with_cache`` keeps unless it is told names."""
 Way = Callable[[], Any]
 
 
@@ -88,7 +85,8 @@ def plain(ours: VPTPolicy) -> PlainVPT:
     """The plain port with the same weights; checked to say the same."""
     with torch.device("meta"):
         port = PlainVPT(ours.config)
-    port.load_state_dict(ours.state_dict(), assign=True)
+    # As the published code holds them: ours lays convolution kernels out with channels last.
+    port.load_state_dict({name: weight.contiguous() for name, weight in ours.state_dict().items()}, assign=True)
     port.eval()
     with torch.inference_mode():
         shown = pictures(3, device=ours.device)
@@ -159,8 +157,10 @@ def show(name: str, times: list[float], note: str = "") -> None:
 
 
 def steps(ours: VPTPolicy, rounds: int) -> None:
+    # What run_with_cache keeps unless it is told names.
+    traced = [name for name in ours.hook_stack.resolve(WHOLE) if not name.endswith("attn.hook_result")]
     ways: dict[str, Way] = {"plain port, untraced": Stepper(plain(ours)), "ours, untraced": Stepper(ours),
-                            "ours, transformer traced": Stepper(ours, hooks=TRACE),
+                            "ours, transformer traced": Stepper(ours, hooks=traced),
                             "ours, heads' shares as well": Stepper(ours, hooks=WHOLE)}
     found = measure(ways, 3 * rounds)
     base = found["plain port, untraced"]

@@ -10,6 +10,7 @@ lib/masked_attention.py, lib/policy.py), read and written anew.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,14 +22,18 @@ from harness.agent.hooks import HookStack
 from harness.agent.vpt.config import N_BUTTONS, N_CAMERA, VPTConfig
 
 __all__ = [
-    "IMAGE_SLICE", "N_BASES", "attend", "block_forward", "build_tree", "image_maps", "image_readout", "normalise",
+    "N_BASES", "SLICE_BYTES", "attend", "block_forward", "build_tree", "image_maps", "image_readout", "normalise",
 ]
 
 EPS = 1e-5
 N_BASES = 10
 """Basis functions of the relative-age term of each block."""
-IMAGE_SLICE = 16
-"""Frames the image network takes at once: larger batches are slower per frame and need gigabytes."""
+SLICE_BYTES = 16 << 20
+"""Of the image network's largest map, for the frames it takes at once: 16 frames of nano, 4 of 1x, 2 of 2x.
+
+Larger tensors leave the processor's cache, and beyond 32 MiB the C library returns each to the system and fetches it
+anew, page by page: at 1x, 16 frames at once took 1.25 times as long per frame as 4.
+"""
 
 
 class Branch(nn.Module):
@@ -175,8 +180,8 @@ def _maps_forward(image: Any, x: Tensor, hooks: HookStack | None, batch: tuple[i
 def image_maps(net: Any, frames: Tensor, hooks: HookStack) -> Tensor:
     """Frames uint8 [b, t, H, W, 3] to what the three stacks see, flattened: [b, t, C*H'*W'].
 
-    More than ``IMAGE_SLICE`` frames go through the convolutions in slices, unless somebody listens in there: a
-    listener gets the whole [b, t, C, H, W] at once, and pays for it in memory.
+    Frames go through the convolutions in slices of ``SLICE_BYTES``, unless somebody listens in there: a listener gets
+    the whole [b, t, C, H, W] at once, and pays for it in memory.
     """
     image, listeners = net.img_process, hooks.listeners
     b, t = frames.shape[:2]
@@ -186,7 +191,9 @@ def image_maps(net: Any, frames: Tensor, hooks: HookStack) -> Tensor:
         pictures = hooks.apply("hook_image", pictures)
     # [b, t, H, W, 3] seen as [n, 3, H, W] is channels-last already, the layout the convolutions are quickest in.
     flat = pictures.reshape(b * t, *pictures.shape[2:]).permute(0, 3, 1, 2)
-    slices = [flat] if heard or b * t <= IMAGE_SLICE else torch.split(flat, IMAGE_SLICE)
+    channels = image.cnn.stacks[0].firstconv.layer.weight.shape[0]
+    at_once = max(1, SLICE_BYTES // (channels * math.prod(flat.shape[2:]) * flat.element_size()))
+    slices = [flat] if heard or b * t <= at_once else torch.split(flat, at_once)
     maps = [_maps_forward(image, part, hooks if heard else None, (b, t)) for part in slices]
     features = maps[0] if len(maps) == 1 else torch.cat(maps)
     return features.view(b, t, -1)
