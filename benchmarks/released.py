@@ -85,8 +85,7 @@ def plain(ours: VPTPolicy) -> PlainVPT:
     """The plain port with the same weights; checked to say the same."""
     with torch.device("meta"):
         port = PlainVPT(ours.config)
-    # As the published code holds them: ours lays convolution kernels out with channels last.
-    port.load_state_dict({name: weight.contiguous() for name, weight in ours.state_dict().items()}, assign=True)
+    port.load_state_dict(ours.state_dict(), assign=True)
     port.eval()
     with torch.inference_mode():
         shown = pictures(3, device=ours.device)

@@ -65,14 +65,20 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], *, adopt: bool =
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
     own = {name: _laid_out(weights[name].detach(), adopt) for name in wanted}
     module.load_state_dict(own, strict=True, assign=True)
+    module.register_state_dict_post_hook(_contiguous)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in frozen)
 
 
 def _laid_out(weight: Tensor, adopt: bool) -> Tensor:
-    """Kernels of convolutions channels last, as the pictures are: the same bits, 3 to 5 % sooner for a single frame."""
-    layout = torch.channels_last if weight.dim() == 4 else torch.contiguous_format
+    """Kernels of 3 x 3 channels last, as the pictures are: the same bits, 3 to 5 % sooner for a single frame."""
+    layout = torch.channels_last if weight.shape[2:] == (3, 3) else torch.contiguous_format
     return weight.contiguous(memory_format=layout) if adopt else weight.clone(memory_format=layout)
+
+
+def _contiguous(module: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """What others get to see, and save, lies as it does in the files."""
+    state_dict.update({name: weight.contiguous() for name, weight in state_dict.items() if weight.dim() == 4})
 
 
 def _name_problems(wanted: set[str], given: set[str]) -> list[str]:
