@@ -74,6 +74,6 @@ class ImageTokens:
         """
         shape = tuple(values.shape)  # type: ignore[attr-defined]
         if not shape or shape[-1] != self.n:
-            raise AgentError(f"expected a last axis of {self.n} tokens (the class token, {self.grid[0]} x {self.grid[1]} "
-                             f"patches), got {list(shape)}")
+            raise AgentError(f"expected a last axis of {self.n} tokens (the class token and {self.grid[0]} x "
+                             f"{self.grid[1]} patches), got {list(shape)}")
         return values[..., 1:].reshape(*shape[:-1], *self.grid)  # type: ignore[index,no-any-return]
