@@ -10,6 +10,6 @@ from harness.agent.clip.tokenizer import prompt_tokens
 from harness.agent.clip.tokens import ImageTokens
 
 __all__ = [
-    "CLIP", "CLIP_SIZES", "CLIPConfig", "CLIPOutput", "ImageTokens", "Tower", "fit_picture", "fit_pictures", "load_clip",
-    "prompt_tokens",
+    "CLIP", "CLIP_SIZES", "CLIPConfig", "CLIPOutput", "ImageTokens", "Tower", "fit_picture", "fit_pictures",
+    "load_clip", "prompt_tokens",
 ]

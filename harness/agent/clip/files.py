@@ -47,7 +47,8 @@ class _Row:
 
 def _pairs(ours: str, theirs: str, names: Mapping[str, str]) -> list[_Row]:
     """Weight and bias of each."""
-    return [_Row(f"{ours}{a}.{kind}", (f"{theirs}{b}.{kind}",)) for a, b in names.items() for kind in ("weight", "bias")]
+    return [_Row(f"{ours}{a}.{kind}", (f"{theirs}{b}.{kind}",))
+            for a, b in names.items() for kind in ("weight", "bias")]
 
 
 def _openai_tower(ours: str, theirs: str) -> list[_Row]:
@@ -147,7 +148,10 @@ def load_clip(path: str | Path, *, size: CLIPConfig | str | None = None, activat
     layout = _layout_of(weights, file)
     weights = {name: each.float() if each.is_floating_point() else each for name, each in weights.items()
                if name not in layout.beside}
-    config = told or (clip_size(size) if isinstance(size, str) else size) or _by_shape(weights, layout, file)
+    asked = clip_size(size) if isinstance(size, str) else size
+    if told is not None and asked is not None and replace(told, activation=asked.activation) != asked:
+        raise AgentError("its configuration says other sizes than you", where=str(file), hint="leave yours out")
+    config = told or asked or _by_shape(weights, layout, file)
     config = _with_activation(config, told, activation, _OPENAI.get(digest), file)
     wanted = _wanted(layout, config)
     try:
@@ -180,7 +184,7 @@ def _layout_of(weights: Mapping[str, Tensor], file: Path) -> _Layout:
         if layout.mark in weights:
             return layout
     some = ", ".join(sorted(weights)[:3])
-    raise WeightsError(f"no CLIP with a vision transformer is known that names its weights like this: {some[:200]}, ...",
+    raise WeightsError(f"no CLIP with a vision transformer is known that names weights like this: {some[:200]}, ...",
                        where=str(file), hint="expected the names of OpenAI and OpenCLIP (visual.conv1.weight, ...) or "
                                              "of Hugging Face (vision_model.embeddings.patch_embedding.weight, ...)")
 
@@ -221,8 +225,8 @@ def _by_shape(weights: Mapping[str, Tensor], layout: _Layout, file: Path) -> CLI
         if wanted.keys() == weights.keys() and all(each.shape == weights[name].shape for name, each in wanted.items()):
             return config
     kernel = weights[layout.mark]
-    raise AgentError(f"no configuration lies beside the weights, and their shapes are those of no known size (the first "
-                     f"convolution is {list(kernel.shape)})", where=str(file),
+    raise AgentError(f"no configuration lies beside the weights, and their shapes are those of no known size (the "
+                     f"first convolution is {list(kernel.shape)})", where=str(file),
                      hint="put its config.json or open_clip_config.json beside it, or say the size: "
                           f"{', '.join(CLIP_SIZES)}")
 
@@ -237,8 +241,8 @@ def _with_activation(config: CLIPConfig, told: CLIPConfig | None, activation: st
     chosen: Any = activation or known
     if chosen is None:
         raise AgentError("nothing says which activation these weights were trained with: quick_gelu or gelu",
-                         where=str(file), hint="put its configuration beside it, or say activation: OpenAI's models use "
-                                               "quick_gelu, most that OpenCLIP trained (laion, datacomp) gelu")
+                         where=str(file), hint="put its configuration beside it, or say activation: OpenAI's models "
+                                               "use quick_gelu, most that OpenCLIP trained (laion, datacomp) gelu")
     return replace(config, activation=chosen)
 
 
@@ -315,7 +319,7 @@ def _config(image: Tower, text: Tower, patch: int, side: int, d_embed: int, acti
 
 
 def _open_clip(keys: _Keys, path: Path) -> CLIPConfig:
-    """OpenCLIP's ``model_cfg``; without ``quick_gelu`` it uses gelu (open_clip, model.py: CLIPVisionCfg, CLIPTextCfg)."""
+    """OpenCLIP's ``model_cfg``; without ``quick_gelu`` it uses gelu (open_clip, model.py)."""
     model, colours = keys.inner("model_cfg"), keys.inner("preprocess_cfg")
     image, text = model.inner("vision_cfg"), model.inner("text_cfg")
     for part, known in ((image, {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}),

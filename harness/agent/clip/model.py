@@ -53,7 +53,7 @@ class CLIP(nn.Module):
         super().__init__()
         self.config = config or CLIPConfig()
         tree = clip_tree(self.config)
-        self.logit_scale = tree.logit_scale
+        self.logit_scale: Any = tree.logit_scale
         for name, child in tree.named_children():
             self.add_module(name, child)
         self.hook_stack = HookStack(hook_points(self.config), {})
