@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Interval", "block_bootstrap", "block_means", "bootstrap", "holm", "mcnemar_exact", "newcombe", "percentile_interval",
-           "rank_p", "spearman", "wilson"]
+__all__ = ["Interval", "block_bootstrap", "block_means", "bootstrap", "holm", "mcnemar_exact", "newcombe",
+           "percentile_interval", "rank_p", "spearman", "wilson"]
 
 
 class Interval(NamedTuple):

@@ -94,7 +94,7 @@ class Suppression:
 
 
 class _Shapes:
-    """One hook of CLIP, as an edit's ``check`` looks at an agent's."""
+    """One hook of CLIP, as an edit's ``check`` looks at an agent's: image tokens count like steps of time."""
 
     def __init__(self, point: Any) -> None:
         self._point = point
@@ -103,7 +103,8 @@ class _Shapes:
         return [self._point.name]
 
     def hook_shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        return {self._point.name: (self._point.shape, "float32")}
+        sizes = zip(self._point.axes[1:], self._point.shape, strict=True)
+        return {self._point.name: (tuple(n for axis, n in sizes if axis != "p"), "float32")}
 
 
 def _as_functions(made: Intervention) -> list[tuple[str, Callable[[Any, Any], Any]]]:
@@ -295,8 +296,9 @@ class SuppressionEffect(Result):
                 f"{self.after.worst_group}, {self.after.worst:.3g}. difference: after less before, over the same "
                 "pictures, Newcombe's paired interval; p: exact McNemar; Holm: over the groups.")
         return [*self.before.tables(),
-                Table(f"{self.after.title}: before and after", ("group", "pictures", "before", "after", "lost", "gained",
-                                                                "difference", "95 %", "p", "Holm"), tuple(rows), note)]
+                Table(f"{self.after.title}: before and after",
+                      ("group", "pictures", "before", "after", "lost", "gained", "difference", "95 %", "p", "Holm"),
+                      tuple(rows), note)]
 
     def _row(self, name: str, places: npt.NDArray[np.bool_]) -> tuple[tuple[Cell, ...], float]:
         one, two = self.before.right[places], self.after.right[places]

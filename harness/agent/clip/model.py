@@ -85,7 +85,7 @@ class CLIP(nn.Module):
         weights["logit_scale"] = torch.tensor(math.log(100.0))
         model = cls.from_weights(weights, sizes, adopt=True)
         model.description = f"{_called(sizes)}, random weights (seed {seed})"
-        return model
+        return model.requires_grad_(False)
 
     @property
     def device(self) -> torch.device:
