@@ -18,7 +18,7 @@ from harness.agent.vpt.weights import check_weights
 from harness.agent.weights_file import read_torchscript, read_weights_file, torchscript_root
 from harness.errors import AgentError, WeightsError, unknown_name
 
-__all__ = ["load_clip"]
+__all__ = ["clip_of", "load_clip"]
 
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors", "pytorch_model.bin")
 """What is looked for in a folder, in this order."""
@@ -145,7 +145,7 @@ def load_clip(path: str | Path, *, size: CLIPConfig | str | None = None, activat
     scripted = file.is_file() and torchscript_root(file) is not None
     weights = read_torchscript(file) if scripted else read_weights_file(file)
     digest = _sha256(file)
-    layout = _layout_of(weights, file)
+    layout = _layout_of(weights, str(file))
     weights = {name: each.float() if each.is_floating_point() else each for name, each in weights.items()
                if name not in layout.beside}
     asked = clip_size(size) if isinstance(size, str) else size
@@ -153,15 +153,29 @@ def load_clip(path: str | Path, *, size: CLIPConfig | str | None = None, activat
         raise AgentError("its configuration says other sizes than you", where=str(file), hint="leave yours out")
     config = told or asked or _by_shape(weights, layout, file)
     config = _with_activation(config, told, activation, _OPENAI.get(digest), file)
-    wanted = _wanted(layout, config)
-    try:
-        check_weights(wanted, weights)
-    except WeightsError as problem:
-        problem.where = str(file)
-        raise
-    model = CLIP.from_weights(dict(_ours(layout, config, weights)), config, adopt=True).requires_grad_(False)
+    model = clip_of(weights, config, where=str(file))
     model.description += f", {file.name} {digest[:12]}"
     return model
+
+
+def clip_of(weights: Mapping[str, Tensor], config: CLIPConfig, *, where: str | None = None) -> CLIP:
+    """CLIP with weights that are named as OpenAI or Hugging Face name them.
+
+    Args:
+        weights: float32 tensors, which are taken over; nothing beside the weights.
+        config: Sizes, activation, colours.
+        where: The place to name in errors.
+
+    Raises:
+        WeightsError: for names of neither, and each missing, unexpected or misshapen weight, with the nearest name.
+    """
+    layout = _layout_of(weights, where)
+    try:
+        check_weights(_wanted(layout, config), weights)
+    except WeightsError as problem:
+        problem.where = where
+        raise
+    return CLIP.from_weights(dict(_ours(layout, config, weights)), config, adopt=True).requires_grad_(False)
 
 
 def _file(path: Path) -> Path:
@@ -179,14 +193,14 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _layout_of(weights: Mapping[str, Tensor], file: Path) -> _Layout:
+def _layout_of(weights: Mapping[str, Tensor], where: str | None) -> _Layout:
     for layout in _LAYOUTS:
         if layout.mark in weights:
             return layout
     some = ", ".join(sorted(weights)[:3])
     raise WeightsError(f"no CLIP with a vision transformer is known that names weights like this: {some[:200]}, ...",
-                       where=str(file), hint="expected the names of OpenAI and OpenCLIP (visual.conv1.weight, ...) or "
-                                             "of Hugging Face (vision_model.embeddings.patch_embedding.weight, ...)")
+                       where=where, hint="expected the names of OpenAI and OpenCLIP (visual.conv1.weight, ...) or "
+                                         "of Hugging Face (vision_model.embeddings.patch_embedding.weight, ...)")
 
 
 def _rows(layout: _Layout, config: CLIPConfig) -> Iterator[_Row]:
