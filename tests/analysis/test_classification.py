@@ -68,6 +68,7 @@ def test_suppressions_are_compared_over_the_same_pictures(drawn: LabelledPicture
     """Taking the ground out mends it, in four ways; taking something else out does nothing."""
     x, ground = states(drawn, "train")
     hue = np.eye(64)[HUE] - np.eye(64)[HUE + 2]
+    redless = np.eye(64)[RED + 2] - np.eye(64)[RED]
     suppressions = [
         Suppression("erased", (LinearErasure.fit(STREAM, x, ground),), "cls"),
         Suppression("projected", (ProjectOut(STREAM, direction=hue),), "cls"),
@@ -75,7 +76,7 @@ def test_suppressions_are_compared_over_the_same_pictures(drawn: LabelledPicture
         Suppression("function", ((STREAM, lambda a, hook: a * (abs(a.new_tensor(hue)) == 0)),), "cls"),
         Suppression("others", (ZeroAblation(STREAM, units=(20, 30)),), "cls"),
         Suppression("elsewhere", (ZeroAblation(STREAM, units=(HUE, HUE + 2)),), "patches"),
-        Suppression("harm", (Steering(STREAM, direction=-np.eye(64)[RED] + np.eye(64)[RED + 2], strength=50.0),), "cls"),
+        Suppression("harm", (Steering(STREAM, direction=redless, strength=50.0),), "cls"),
     ]
     found = {each.name: each for each in suppression_effect(model(), drawn, suppressions, controls=5)}
     for name in ("erased", "projected", "units", "function"):

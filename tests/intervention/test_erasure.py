@@ -59,7 +59,6 @@ def test_a_probe_is_at_chance_on_what_was_not_fitted() -> None:
 def test_it_moves_less_than_taking_the_difference_of_means_out() -> None:
     """Both leave no covariance with the concept; LEACE is the one that moves the activations least."""
     x, z = sample(4000, 8, 2)
-    v = np.linalg.inv(np.cov(x.T)) @ (x[z == 1].mean(0) - x[z == 0].mean(0))
     u = x[z == 1].mean(0) - x[z == 0].mean(0)
     # Another map that erases it: the same write direction is forced, the read direction is not.
     other = x - np.outer((x - x.mean(0)) @ u / (u @ u), u)
@@ -67,7 +66,6 @@ def test_it_moves_less_than_taking_the_difference_of_means_out() -> None:
     assert np.abs(np.cov(other.T, z)[-1, :-1]).max() < 1e-6 * np.abs(x).max() * 10
     assert np.square(after - x).sum() < np.square(other - x).sum()
     np.testing.assert_allclose(np.linalg.matrix_rank(after - x, tol=1e-2), 1)
-    assert np.isfinite(v).all()
 
 
 def test_where_nothing_is_known_nothing_changes() -> None:
