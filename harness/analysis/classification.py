@@ -217,8 +217,8 @@ def classify(model: CLIP, pictures: LabelledPictures, *, method: Method = "zero-
     splits, half of each group is dealt to it by the seed. A probe is always fitted without the suppression. Groups are
     class times spurious attribute (Sagawa et al. 2020, arXiv 1911.08731).
 
-    Control: labels are shuffled. ``zero-shot`` holds the same predictions against them, ``probe`` is fitted to
-    shuffled labels (at most 20 fits) and held against the true ones.
+    Control: labels are shuffled, in each split for itself. ``zero-shot`` holds the same predictions against them,
+    ``probe`` is fitted to them and held against them (at most 20 fits). Groups stay what they are.
 
     Args:
         model: From ``load_clip``.
@@ -250,7 +250,7 @@ def classify(model: CLIP, pictures: LabelledPictures, *, method: Method = "zero-
         x, y = _features(model, pictures, train, None, batch, tick), pictures.label[train]
         seen, n = _features(model, pictures, test, suppression, batch, tick), len(pictures.classes)
         predicted = _logistic(x, y, n, penalty)(seen)
-        draws = [(_logistic(x, rng.permutation(y), n, penalty)(seen).argmax(1), pictures.label[test])
+        draws = [(_logistic(x, rng.permutation(y), n, penalty)(seen).argmax(1), rng.permutation(pictures.label[test]))
                  for _ in range(min(controls, 20))]
     group = pictures.group[test]
     shares = np.array([_shares(right == truth, group) for right, truth in draws]).reshape(-1, 2)

@@ -92,16 +92,22 @@ def reference(config: CLIPConfig, weights: dict[str, torch.Tensor], shown: np.nd
         owner = model.get_submodule(name.rpartition(".")[0])
         owner.register_buffer("position_ids", value, persistent=False)
     model.eval()
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(part: str) -> Any:
+        def hook(module: Any, into: Any, out: Any) -> None:
+            found[f"{part}.pooled"], found[f"{part}.projected"] = into[0], out
+        return hook
+
+    for part, projection in (("image", model.visual_projection), ("text", model.text_projection)):
+        projection.register_forward_hook(keep(part))
     with torch.no_grad():
         out = model(input_ids=torch.from_numpy(prompt_tokens(PROMPTS)), pixel_values=pixels(shown, config),
                     output_hidden_states=True, output_attentions=True)
-    found = {"logits": out.logits_per_image, "logit_scale": model.logit_scale.detach()}
-    for part, one, projected in (("image", out.vision_model_output, model.visual_projection),
-                                 ("text", out.text_model_output, model.text_projection)):
+    found |= {"logits": out.logits_per_image, "logit_scale": model.logit_scale}
+    for part, one in (("image", out.vision_model_output), ("text", out.text_model_output)):
         found |= {f"{part}.hidden.{i}": x for i, x in enumerate(one.hidden_states)}
         found |= {f"{part}.pattern.{i}": x for i, x in enumerate(one.attentions)}
-        found[f"{part}.pooled"] = one.pooler_output
-        found[f"{part}.projected"] = projected(one.pooler_output).detach()
     return {name: value.detach().clone() for name, value in found.items()}
 
 

@@ -110,7 +110,7 @@ def test_a_probe_on_random_features(drawn: LabelledPictures) -> None:
     random = CLIP.random("nano", seed=1)
     found = classify(random, drawn, method="probe", controls=20)
     assert "random weights" in found.title and "Fitted on 48 pictures" in found.note
-    assert found.accuracy > 0.8 > found.control_overall.max() and len(found.control_overall) == 20
+    assert found.accuracy > 0.8 > found.control_overall.max() > 0.4 and len(found.control_overall) == 20
     assert abs(found.control_overall.mean() - 0.5) < 0.15
     again = classify(random, drawn, method="probe", controls=0)
     assert np.array_equal(found.predicted, again.predicted)

@@ -87,7 +87,7 @@ def test_several_classes_and_silent_units() -> None:
     x[:, 4] = 0.0
     made = LinearErasure.fit(HOOK, x, z)
     after = erased(made, x)
-    assert made.read.shape == (2, 10) and not after[:, 4].any()
+    assert made.read.shape == (2, 10) and np.abs(after[:, 4]).max() < 1e-12
     assert np.abs((after - after.mean(0)).T @ (z - z.mean(0))).max() / 600 < 1e-5
 
 
