@@ -56,10 +56,11 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
 
 
 def newcombe(both: int, only_first: int, only_second: int, neither: int, confidence: float = 0.95) -> Interval:
-    """Interval of the second share less the first in paired yes-no data (R. Newcombe, 1998, paired data, method 10).
+    """Interval of the second share less the first in paired yes-no data (R. Newcombe, 1998, method 10).
 
-    Wilson's intervals of the two shares, put together with their correlation phi, which is not continuity-corrected
-    where it is negative.
+    Improved confidence intervals for the difference between binomial proportions based on paired data, Statistics in
+    Medicine 17:2635. Wilson's intervals of the two shares, put together with their correlation phi, which is corrected
+    for continuity where it is positive.
 
     Args:
         both: Pairs in which it happened in both.
