@@ -123,4 +123,5 @@ def _pairs(option: str, words: Sequence[str]) -> dict[str, list[str]]:
 
 def _name(made: Sequence[Any], word: str) -> str:
     """A suppression in a few words."""
-    return ", ".join(each.name or f"{type(each).__name__} at {each.hook}" for each in made) or word
+    return ", ".join(each.name or f"{type(each).__name__} at {', '.join(hook for hook, _ in each.edits())}"
+                     for each in made) or word
