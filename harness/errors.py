@@ -10,6 +10,7 @@
       RecordingError              a recording that cannot be written, opened or read
       TrainingError               a recipe that cannot be read, a run that cannot go on
       SuiteError                  a suite of trials that cannot be read or run
+      LabelsError               pictures or their labels that cannot be read, or do not match
       VideoError                  a video that cannot be read or has no frames
 
 Every message says what was expected, what came, where, and what to do next.
@@ -26,6 +27,7 @@ __all__ = [
     "HarnessError",
     "HookError",
     "InterventionError",
+    "LabelsError",
     "RecordingError",
     "ScenarioError",
     "SuiteError",
@@ -97,6 +99,10 @@ class TrainingError(HarnessError):
 
 class SuiteError(HarnessError):
     """A suite that cannot be read, or whose trials cannot be run."""
+
+
+class LabelsError(HarnessError):
+    """Pictures or their labels that cannot be read, or do not match."""
 
 
 class VideoError(HarnessError):

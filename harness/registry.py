@@ -49,6 +49,7 @@ TABLES: dict[str, dict[str, str]] = {
         "HueShift": "harness.intervention.input.colour:HueShift",
         "Inpaint": "harness.intervention.input.inpaint:Inpaint",
         "KeyBlock": "harness.intervention.action:KeyBlock",
+        "LinearErasure": "harness.intervention.feature.erasure:LinearErasure",
         "MeanAblation": "harness.intervention.feature.ablation:MeanAblation",
         "MemoryFreeze": "harness.intervention.memory:MemoryFreeze",
         "MemoryKnockout": "harness.intervention.memory:MemoryKnockout",

@@ -15,7 +15,7 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from harness.errors import WeightsError, nearest_names, out_of_memory
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["PRECISIONS", "read_weights_file"]
+__all__ = ["PRECISIONS", "read_torchscript", "read_weights_file", "torchscript_root"]
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 """What floating-point weights may be read as."""
@@ -37,6 +37,8 @@ _ITEM_SIZES = {"Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "In
                "Byte": 1, "Bool": 1}
 _STORAGES = {f"torch.{kind}Storage": size for kind, size in _ITEM_SIZES.items()}
 _LISTED = frozenset({_REBUILD, _PARAMETER, *_STORAGES})
+_SCRIPTED = ("__torch__.", "torch.jit._pickle.")
+"""Beginnings of the names of a TorchScript program's own classes and of its marks for lists."""
 _BESIDE = (bool, int, float, str, type(None))
 """What may stand beside a ``state_dict`` in a checkpoint, and is let go."""
 _MOST_ENTRIES = 20_000
@@ -84,6 +86,94 @@ def read_weights_file(path: str | Path, precision: str | None = None, *, exact: 
             raise lack from problem
         raise WeightsError(f"{path.name} is not a weights file that can be read without running code: "
                            f"{_refusal(problem)}", where=str(path), hint=_HINT) from problem
+
+
+def torchscript_root(path: Path) -> str | None:
+    """The top folder, with its slash, of a TorchScript archive; None for any other file."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()[:_MOST_ENTRIES]
+    roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
+    return roots[0] if len(roots) == 1 and any(name.startswith(f"{roots[0]}code/") for name in names) else None
+
+
+def read_torchscript(path: str | Path, wanted: Callable[[str], bool] | None = None) -> dict[str, Tensor]:
+    """The tensors of a TorchScript archive, such as OpenAI's ``ViT-B-32.pt``; its program is never read, let alone run.
+
+    The archive's ``data.pkl`` describes the module as nested attributes. It is walked as any other pickle here
+    (``pickles``), the program's own classes become records, and every tensor is held against the bytes of its storage
+    and copied from there. PyTorch takes no part in it.
+
+    Args:
+        path: What ``torch.jit.save`` wrote.
+        wanted: Says of a name whether to read it; None reads all.
+
+    Returns:
+        Tensors by the names of ``state_dict()``, as they are in the file.
+
+    Raises:
+        WeightsError: for a damaged archive, one that is no TorchScript, one that claims more than it holds, or asks for
+            anything but its own classes and tensors.
+    """
+    path = Path(path)
+    try:
+        return _read_script(path, wanted or (lambda name: True))
+    except WeightsError as problem:
+        raise WeightsError(f"{path.name} is not a TorchScript archive that can be read without running code: "
+                           f"{problem.message}", where=str(path), hint=problem.hint or _HINT) from problem
+    except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError) as problem:
+        raise WeightsError(f"{path.name} is not a TorchScript archive that can be read without running code: "
+                           f"{_refusal(problem)}", where=str(path), hint=_HINT) from problem
+
+
+def _read_script(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    root = torchscript_root(path)
+    if root is None:
+        raise WeightsError("it is none")
+    _check_end(path)
+    made: list[Record] = []
+    with zipfile.ZipFile(path) as archive:
+        # The program itself is compressed, and is left alone.
+        entries = [entry for entry in archive.infolist() if entry.filename.startswith((f"{root}data/",
+                                                                                       f"{root}data.pkl"))]
+        sizes = _checked_sizes(path, entries)
+        if (n_bytes := sizes[f"{root}data.pkl"]) > _MOST_PICKLE:
+            raise WeightsError(f"its data.pkl has {n_bytes:,} bytes, expected at most {_MOST_PICKLE:,}")
+        module = walk_pickle(io.BytesIO(archive.read(f"{root}data.pkl")),
+                             lambda name: name in _LISTED or name.startswith(_SCRIPTED), persistent=True, made=made)
+        prefix = f"{root}data/"
+        storages = {name.removeprefix(prefix): n for name, n in sizes.items() if name.startswith(prefix)}
+        records = dict(_attributes(module))
+        claims = {name: _claim(name[:80], record, storages) for name, record in records.items()}
+        if sum(claim.n_bytes for claim in set(claims.values())) > sum(storages.values()):
+            raise WeightsError("its tensors overlap")
+        found = {name: _copied(archive.read(prefix + claim.storage), claim, records[name])
+                 for name, claim in claims.items() if wanted(name)}
+    if not found:
+        raise WeightsError("it holds no tensors that are asked for")
+    return found
+
+
+def _attributes(module: Any, prefix: str = "") -> Iterator[tuple[str, Record]]:
+    """Every tensor of a scripted module by its dotted name, in the order of the file."""
+    state = module.state if isinstance(module, Record) else None
+    if not isinstance(state, dict):
+        raise WeightsError(f"{prefix[:80] or 'it'}: expected a module, got {_kind(module)}")
+    for name, value in state.items():
+        if isinstance(value, Record) and value.name == _REBUILD:
+            yield f"{prefix}{name}", value
+        elif isinstance(value, Record) and value.name.startswith("__torch__."):
+            yield from _attributes(value, f"{prefix}{name}.")
+
+
+def _copied(raw: bytes, claim: _Claim, record: Record) -> Tensor:
+    import torch
+
+    kind = record.arguments[0].arguments[0][1].name.removeprefix("torch.").removesuffix("Storage").lower()
+    numbers = torch.frombuffer(bytearray(raw), dtype=getattr(torch, kind)) if raw else torch.empty(0)
+    return torch.as_strided(numbers, claim.shape, claim.stride, claim.offset).clone(
+        memory_format=torch.contiguous_format)
 
 
 def _file(path: Path) -> Path:
@@ -231,19 +321,7 @@ def _open_zip(path: Path, made: list[Record]) -> tuple[Any, dict[str, int]]:
     """What the archive's pickle describes, and the bytes of each storage; nothing is unpacked before it is counted."""
     _check_end(path)
     with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if len(entries) > _MOST_ENTRIES:
-            raise WeightsError(f"the archive has {len(entries):,} entries, expected at most {_MOST_ENTRIES:,}")
-        for entry in entries:
-            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-                raise WeightsError(f"{entry.filename[:60]} in it is compressed: {entry.file_size:,} bytes are said to "
-                                   f"come out of {entry.compress_size:,}; PyTorch does not compress")
-        names = {entry.filename: entry.file_size for entry in entries}
-        if len({name.lower() for name in names}) != len(entries):  # PyTorch finds them in any case
-            raise WeightsError("two entries of the archive have the same name")
-        if sum(names.values()) > path.stat().st_size:
-            raise WeightsError(f"the archive claims {sum(names.values()):,} bytes, the file has "
-                               f"{path.stat().st_size:,}")
+        names = _checked_sizes(path, archive.infolist())
         root = _root(names)
         if (n_bytes := names[f"{root}data.pkl"]) > _MOST_PICKLE:
             raise WeightsError(f"its data.pkl has {n_bytes:,} bytes, expected at most {_MOST_PICKLE:,}")
@@ -251,6 +329,22 @@ def _open_zip(path: Path, made: list[Record]) -> tuple[Any, dict[str, int]]:
                             made=made)
     prefix = f"{root}data/"
     return table, {name.removeprefix(prefix): size for name, size in names.items() if name.startswith(prefix)}
+
+
+def _checked_sizes(path: Path, entries: Sequence[zipfile.ZipInfo]) -> dict[str, int]:
+    """Bytes of each entry by its name, none compressed and none twice."""
+    if len(entries) > _MOST_ENTRIES:
+        raise WeightsError(f"the archive has {len(entries):,} entries, expected at most {_MOST_ENTRIES:,}")
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise WeightsError(f"{entry.filename[:60]} in it is compressed: {entry.file_size:,} bytes are said to "
+                               f"come out of {entry.compress_size:,}; PyTorch does not compress")
+    names = {entry.filename: entry.file_size for entry in entries}
+    if len({name.lower() for name in names}) != len(entries):  # PyTorch finds them in any case
+        raise WeightsError("two entries of the archive have the same name")
+    if sum(names.values()) > path.stat().st_size:
+        raise WeightsError(f"the archive claims {sum(names.values()):,} bytes, the file has {path.stat().st_size:,}")
+    return names
 
 
 def _check_end(path: Path) -> None:

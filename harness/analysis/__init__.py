@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.analysis.attention import AttentionMaps, attention_maps
     from harness.analysis.attention_profiles import AttentionProfile, attention_profile
+    from harness.analysis.classification import (
+        Classification,
+        Suppression,
+        SuppressionEffect,
+        classify,
+        suppression_effect,
+    )
     from harness.analysis.comparison import Comparison, compare
     from harness.analysis.effects import Effect, effect
     from harness.analysis.keyframes import KeyFrames, key_frames
+    from harness.analysis.labelled_pictures import LabelledPictures, read_labels
     from harness.analysis.means import difference_of_means, mean_activation
     from harness.analysis.memory_knockout import MemoryEffects, memory_effects
     from harness.analysis.patching import Patching, activation_patching
@@ -24,19 +32,24 @@ if TYPE_CHECKING:
 _DOOR = {
     "AttentionMaps": "attention",
     "AttentionProfile": "attention_profiles",
+    "Classification": "classification",
     "Comparison": "comparison",
     "Effect": "effects",
     "KeyFrames": "keyframes",
+    "LabelledPictures": "labelled_pictures",
     "MemoryEffects": "memory_knockout",
     "Patching": "patching",
     "Probes": "probe",
     "Readout": "readout",
     "Result": "result",
     "Saliency": "saliency.result",
+    "Suppression": "classification",
+    "SuppressionEffect": "classification",
     "Table": "result",
     "activation_patching": "patching",
     "attention_maps": "attention",
     "attention_profile": "attention_profiles",
+    "classify": "classification",
     "compare": "comparison",
     "difference_of_means": "means",
     "effect": "effects",
@@ -45,26 +58,33 @@ _DOOR = {
     "memory_effects": "memory_knockout",
     "privileged_state": "privileged",
     "probes": "probe",
+    "read_labels": "labelled_pictures",
     "read_out": "readout",
     "saliency_maps": "saliency.maps",
+    "suppression_effect": "classification",
 }
 
 __all__ = [
     "AttentionMaps",
     "AttentionProfile",
+    "Classification",
     "Comparison",
     "Effect",
     "KeyFrames",
+    "LabelledPictures",
     "MemoryEffects",
     "Patching",
     "Probes",
     "Readout",
     "Result",
     "Saliency",
+    "Suppression",
+    "SuppressionEffect",
     "Table",
     "activation_patching",
     "attention_maps",
     "attention_profile",
+    "classify",
     "compare",
     "difference_of_means",
     "effect",
@@ -73,8 +93,10 @@ __all__ = [
     "memory_effects",
     "privileged_state",
     "probes",
+    "read_labels",
     "read_out",
     "saliency_maps",
+    "suppression_effect",
 ]
 
 

@@ -26,6 +26,7 @@ _COMMANDS = {
     "compare": ("harness.cli.compare:compare_command", "Compare recordings in pairs, control and treated."),
     "effect": ("harness.cli.effect:effect_command", "Say what an intervention changes over recorded pictures."),
     "analyse": ("harness.cli.analyse:analyse", "Read something out of recordings: attention, and more."),
+    "clip": ("harness.cli.clip:clip", "Look into CLIP: classify pictures, with and without an edit inside it."),
     "import": ("harness.cli.import_:import_", "Make a recording of a person's play: a video and its keys and mouse."),
     "batch": ("harness.cli.batch:batch", "Play a suite of trials: scenarios, agents and seeds."),
     "export": ("harness.cli.export:export", "Write a recording in another format."),

@@ -20,7 +20,7 @@ from harness.scenario.problem import Problem
 from harness.scenario.schema import Scenario
 from harness.scenario.source import MAX_BYTES, Node, Place, Source, SourceProblem, read_tree
 
-__all__ = ["INTERVENE", "Applications", "applied_in", "cast_interventions", "in_short"]
+__all__ = ["INTERVENE", "Applications", "applied_in", "cast_interventions", "in_short", "without_scenario"]
 
 INTERVENE = click.option(
     "--intervene", multiple=True, metavar="WHAT",
@@ -74,16 +74,41 @@ def cast_interventions(source: str, scenario: Scenario, agent: Agent, words: Seq
     return built
 
 
+def without_scenario(option: str, word: str) -> list[Intervention]:
+    """The interventions of a mapping in YAML or of a YAML file, built, where no scenario could name any.
+
+    Args:
+        option: What they were given to, such as ``--suppress``.
+        word: What was given.
+
+    Raises:
+        HarnessError: for anything else, and what cannot be read or built.
+    """
+    if not word.lstrip().startswith("{") and not _is_file(word):
+        raise InterventionError(f"{option}: expected a mapping or a YAML file, got {word!r}", hint=_FORM)
+    return [build_intervention(with_arrays(wanted.spec, wanted.folder, anywhere=wanted.typed), where=wanted.where)
+            for wanted in _written(option, word)]
+
+
+def _is_file(word: str) -> bool:
+    return word.endswith((".yaml", ".yml")) or "/" in word or "\\" in word
+
+
+def _written(option: str, word: str) -> Iterator[_Wanted]:
+    """What a mapping or a file says."""
+    if word.lstrip().startswith("{"):
+        yield _Wanted(_mapping(_tree(Source(option, word))), f"{option} {word}", Path(), typed=True)
+        return
+    path = Path(word)
+    root = _tree(Source(word, _text(path)))
+    for node in root.value if isinstance(root.value, list) else [root]:
+        yield _Wanted(_mapping(node), _at(node.place), path.parent)
+
+
 def _wanted(source: str, scenario: Scenario, word: str) -> Iterator[_Wanted]:
     name = word.partition("@")[0]
-    if word.lstrip().startswith("{"):
-        text = Source("--intervene", word)
-        yield _Wanted(_mapping(_tree(text)), f"--intervene {word}", Path(), typed=True)
-    elif name not in scenario.interventions and (word.endswith((".yaml", ".yml")) or "/" in word or "\\" in word):
-        path = Path(word)
-        root = _tree(Source(word, _text(path)))
-        for node in root.value if isinstance(root.value, list) else [root]:
-            yield _Wanted(_mapping(node), _at(node.place), path.parent)
+    if word.lstrip().startswith("{") or (name not in scenario.interventions and _is_file(word)):
+        yield from _written("--intervene", word)
     else:
         where = where_in_file(source, ("interventions", name))
         yield _Wanted(named_spec(scenario, word, where=where), where, _folder(source))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from harness.intervention.feature.ablation import MeanAblation, NoiseAblation, ResampleAblation, ZeroAblation
     from harness.intervention.feature.attention import AttentionEdit
     from harness.intervention.feature.direction import ProjectOut, Steering
+    from harness.intervention.feature.erasure import LinearErasure
     from harness.intervention.feature.patch import ActivationPatch
     from harness.intervention.feature.shift import RandomShift
     from harness.intervention.input.colour import HueShift, Recolour
@@ -53,6 +54,7 @@ _DOOR = {
     "Intervention": "intervention",
     "InterventionStack": "stack",
     "KeyBlock": "action",
+    "LinearErasure": "feature.erasure",
     "MeanAblation": "feature.ablation",
     "MemoryFreeze": "memory",
     "MemoryKnockout": "memory",
@@ -98,6 +100,7 @@ __all__ = [
     "Intervention",
     "InterventionStack",
     "KeyBlock",
+    "LinearErasure",
     "MeanAblation",
     "MemoryFreeze",
     "MemoryKnockout",

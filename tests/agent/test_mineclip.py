@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from golden_policies import GOLDEN, fill_rule, golden
 
+from harness.agent.clip.network import image_tower, text_tower
 from harness.agent.hooks import HookStack
 from harness.agent.mineclip import MineCLIP, MineCLIPConfig, prompt_tokens, resize_clip, spatial_attention
 from harness.agent.mineclip.model import expected_shapes
-from harness.agent.mineclip.network import adapt_video, build_tree, image_tower, temporal_encoder, text_tower
+from harness.agent.mineclip.network import adapt_video, build_tree, temporal_encoder
 from harness.errors import AgentError, HookError, WeightsError
 
 TIGHT = {"atol": 1e-5, "rtol": 1e-5}
@@ -80,7 +81,7 @@ def test_text_tower_of_the_original() -> None:
         tree = build_tree(RELEASED)["clip_model"].text_model
     tree.load_state_dict(filled("clip_model.text_model."), assign=True)
     with torch.inference_mode():
-        text = text_tower(torch.nn.ModuleDict({"text_model": tree}), torch.from_numpy(arrays["tokens"]), RELEASED,
+        text = text_tower(torch.nn.ModuleDict({"text_model": tree}), torch.from_numpy(arrays["tokens"]), RELEASED.clip,
                           quiet())
     torch.testing.assert_close(text, torch.from_numpy(arrays["text_embed"]), **TIGHT)
 
@@ -93,7 +94,7 @@ def test_image_tower_of_the_original() -> None:
     tree.load_state_dict(filled("clip_model.vision_model."), assign=True)
     frames = torch.from_numpy(fill_rule().frames(3, 1, 16, 160, 256)[:, [0, 15]])
     with torch.inference_mode():
-        features = image_tower(torch.nn.ModuleDict({"vision_model": tree}), frames, RELEASED, quiet())
+        features = image_tower(torch.nn.ModuleDict({"vision_model": tree}), frames, RELEASED.clip, quiet())
     torch.testing.assert_close(features, torch.from_numpy(arrays["frame_features"])[:, [0, 15]], **TIGHT)
 
 

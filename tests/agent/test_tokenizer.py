@@ -13,8 +13,8 @@ from golden_policies import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.agent.mineclip import tokenizer
-from harness.agent.mineclip.tokenizer import BOS, CONTEXT, EOS, N_TOKENS, clean, encode_prompt, pieces, prompt_tokens
+from harness.agent.clip import tokenizer
+from harness.agent.clip.tokenizer import BOS, CONTEXT, EOS, N_TOKENS, clean, encode_prompt, pieces, prompt_tokens
 from harness.errors import AgentError
 
 TEXTS = json.loads((GOLDEN / "clip_tokens.json").read_text())["texts"]

@@ -46,6 +46,7 @@ SPECS: list[dict[str, Any]] = [
     {"kind": "HueShift", "degrees": 90},
     {"kind": "Inpaint", "region": {"object": "leaves"}},
     {"kind": "KeyBlock", "keys": ["attack", "camera"]},
+    {"kind": "LinearErasure", "hook": STREAM, "read": [ONES], "write": [ONES], "mean": [0.5] * WIDTH},
     {"kind": "MeanAblation", "hook": STREAM, "values": ONES},
     {"kind": "MemoryFreeze"},
     {"kind": "MemoryKnockout", "ages": [1]},

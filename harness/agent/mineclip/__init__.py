@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from harness.agent.clip.tokenizer import prompt_tokens
 from harness.agent.mineclip.config import CLIP_FRAMES, EMBED, MINECLIP_SIZES, MineCLIPConfig
 from harness.agent.mineclip.model import MineCLIP, MineCLIPOutput, resize_clip, spatial_attention
-from harness.agent.mineclip.tokenizer import prompt_tokens
 
 __all__ = [
     "CLIP_FRAMES", "EMBED", "MINECLIP_SIZES", "MineCLIP", "MineCLIPConfig", "MineCLIPOutput", "prompt_tokens",

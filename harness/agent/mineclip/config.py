@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.agent.mineclip.tokenizer import CONTEXT, N_TOKENS
+from harness.agent.clip.config import CLIPConfig, Tower
+from harness.agent.clip.tokenizer import CONTEXT, N_TOKENS
 from harness.errors import AgentError, unknown_name
 
 __all__ = ["CLIP_FRAMES", "EMBED", "MINECLIP_SIZES", "MineCLIPConfig", "mineclip_size"]
@@ -13,6 +14,8 @@ CLIP_FRAMES = 16
 """Frames of one clip: consecutive frames of the game, 20 a second."""
 EMBED = 512
 """Width of every embedding: frame, video, text, goal."""
+PIXEL_MEAN = (0.3331, 0.3245, 0.3051)
+PIXEL_STD = (0.2439, 0.2493, 0.2873)
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,19 @@ class MineCLIPConfig:
     positions: int = 32
 
     def __post_init__(self) -> None:
-        height, width = self.image_size
-        if height % self.patch or width % self.patch:
-            raise AgentError(f"pictures of {height} x {width} do not divide into patches of {self.patch}")
-        if self.image_width % self.d_head or self.text_width % self.d_head:
-            raise AgentError(f"widths {self.image_width} and {self.text_width} do not divide into heads of "
-                             f"{self.d_head}")
+        _ = self.clip  # whose own checks refuse sizes that do not divide
+
+    @property
+    def clip(self) -> CLIPConfig:
+        """Its image and text towers, which are CLIP's."""
+        return CLIPConfig(Tower(self.image_width, self.image_blocks, self.d_head),
+                          Tower(self.text_width, self.text_blocks, self.d_head), self.patch, self.image_size, EMBED,
+                          "quick_gelu", self.context, self.n_tokens, PIXEL_MEAN, PIXEL_STD)
 
     @property
     def grid(self) -> tuple[int, int]:
         """Patches (rows, columns): (10, 16) in the released model."""
-        return self.image_size[0] // self.patch, self.image_size[1] // self.patch
-
-    @property
-    def n_patch_tokens(self) -> int:
-        """The class token and every patch: 161."""
-        return 1 + self.grid[0] * self.grid[1]
+        return self.clip.grid
 
 
 # nano is ours: for tests and for agents with random weights.

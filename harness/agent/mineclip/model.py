@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.agent.clip.model import checked_tokens, plain_random_weights
+from harness.agent.clip.network import image_tower, text_tower, unit_length
+from harness.agent.clip.tokens import ImageTokens
 from harness.agent.hooks import ActivationCache, HookFunction, HookScope, HookStack
 from harness.agent.mineclip.config import CLIP_FRAMES, MineCLIPConfig, mineclip_size
 from harness.agent.mineclip.hook_points import hook_points
-from harness.agent.mineclip.network import adapt_video, build_tree, image_tower, temporal_encoder, text_tower
-from harness.agent.mineclip.tokenizer import prompt_tokens
+from harness.agent.mineclip.network import adapt_video, build_tree, temporal_encoder
 from harness.agent.vpt.weights import load_weights
 from harness.errors import AgentError
 
@@ -80,7 +80,7 @@ class MineCLIP(nn.Module):
     def random(cls, config: MineCLIPConfig | str = "nano", seed: int = 0) -> MineCLIP:
         """An untrained model; the same seed gives the same weights in every process."""
         sizes = mineclip_size(config) if isinstance(config, str) else config
-        return cls.from_released(_random_weights(expected_shapes(sizes), seed), sizes)
+        return cls.from_released(plain_random_weights(expected_shapes(sizes), seed), sizes)
 
     @property
     def device(self) -> torch.device:
@@ -91,6 +91,11 @@ class MineCLIP(nn.Module):
     def hook_points(self) -> list[str]:
         """Every hook name, in the order of the forward pass."""
         return list(self.hook_stack.points)
+
+    @property
+    def image_tokens(self) -> ImageTokens:
+        """What stands where on the token axis ``p`` of the image tower."""
+        return ImageTokens(self.config.grid)
 
     def forward(self, frames: Tensor | npt.NDArray[np.uint8] | None = None,
                 tokens: Tensor | Sequence[str] | None = None) -> MineCLIPOutput:
@@ -130,7 +135,7 @@ class MineCLIP(nn.Module):
         if tuple(frames.shape[2:4]) != self.config.image_size:
             flat = resize_clip(frames.cpu().flatten(0, 1).numpy(), self.config.image_size)
             frames = torch.from_numpy(flat).view(*frames.shape[:2], *flat.shape[1:])
-        return image_tower(self.clip_model, frames.to(self.device), self.config, self.hook_stack)
+        return image_tower(self.clip_model, frames.to(self.device), self.config.clip, self.hook_stack)
 
     def _pool(self, features: Tensor) -> Tensor:
         if features.shape[1] != CLIP_FRAMES:
@@ -148,18 +153,8 @@ class MineCLIP(nn.Module):
         Raises:
             AgentError: for tokens of another kind or shape, or a prompt that is too long.
         """
-        if isinstance(tokens, np.ndarray):
-            tokens = torch.from_numpy(tokens)
-        elif not isinstance(tokens, Tensor):
-            tokens = torch.from_numpy(prompt_tokens(tokens))
-        context, n = self.config.context, self.config.n_tokens
-        if tokens.dtype != torch.int64 or tokens.ndim != 2 or tokens.shape[1] != context or not len(tokens):
-            raise AgentError(f"tokens: expected int64 [n, {context}], got "
-                             f"{str(tokens.dtype).removeprefix('torch.')} {list(tokens.shape)}",
-                             hint="prompt_tokens makes them of a text")
-        if not bool(((tokens >= 0) & (tokens < n)).all()):
-            raise AgentError(f"tokens: expected numbers from 0 to {n - 1}")
-        return text_tower(self.clip_model, tokens.to(self.device), self.config, self.hook_stack)
+        clip = self.config.clip
+        return text_tower(self.clip_model, checked_tokens(tokens, clip).to(self.device), clip, self.hook_stack)
 
     def similarity(self, video: Tensor, text: Tensor) -> Tensor:
         """How well each prompt [n, 512] fits each clip [b, 512]: logits [b, n] of the released reward head.
@@ -168,7 +163,7 @@ class MineCLIP(nn.Module):
         """
         adapted = adapt_video(self.reward_head, video)
         scale = self.clip_model.logit_scale.exp()  # type: ignore[union-attr,operator]
-        logits: Tensor = scale * _unit(adapted) @ _unit(text).T
+        logits: Tensor = scale * unit_length(adapted) @ unit_length(text).T
         return logits
 
     def hooks(self, fwd_hooks: Iterable[tuple[str, HookFunction]]) -> HookScope:
@@ -195,10 +190,6 @@ class MineCLIP(nn.Module):
         return self.hook_stack.cached(lambda: self(frames, tokens), names_filter)
 
 
-def _unit(x: Tensor) -> Tensor:
-    return F.normalize(x, dim=-1)
-
-
 def resize_clip(frames: npt.NDArray[np.uint8], size: tuple[int, int] = (160, 256)) -> npt.NDArray[np.uint8]:
     """Frames uint8 [t, H, W, 3] stretched bilinearly to [t, height, width, 3], as MineCLIP was trained."""
     height, width = size
@@ -216,10 +207,11 @@ def spatial_attention(pattern: Tensor, grid: tuple[int, int] = (10, 16)) -> Tens
     Returns:
         [..., h, rows, columns]; sums to 1 less the weight that stays on the class token.
     """
-    n = 1 + grid[0] * grid[1]
-    if pattern.ndim < 3 or pattern.shape[-2:] != (n, n):
-        raise AgentError(f"pattern: expected [..., h, {n}, {n}] of the image tower, got {list(pattern.shape)}")
-    return pattern[..., 0, 1:].reshape(*pattern.shape[:-2], *grid)
+    tokens = ImageTokens(grid)
+    if pattern.ndim < 3 or pattern.shape[-2:] != (tokens.n, tokens.n):
+        raise AgentError(f"pattern: expected [..., h, {tokens.n}, {tokens.n}] of the image tower, got "
+                         f"{list(pattern.shape)}")
+    return tokens.picture(pattern[..., 0, :])
 
 
 def expected_shapes(config: MineCLIPConfig | str = "released") -> dict[str, tuple[int, ...]]:
@@ -227,16 +219,3 @@ def expected_shapes(config: MineCLIPConfig | str = "released") -> dict[str, tupl
     with torch.device("meta"):
         model = MineCLIP(mineclip_size(config) if isinstance(config, str) else config)
     return {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-
-
-def _random_weights(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
-    """Untrained weights: normal numbers over the root of each unit's inputs; norms 1 and 0, biases 0."""
-    generator = torch.Generator().manual_seed(seed)
-    weights: dict[str, Any] = {}
-    for name in sorted(shapes):
-        shape = shapes[name]
-        if len(shape) >= 2:
-            weights[name] = torch.randn(shape, generator=generator) / np.sqrt(np.prod(shape[1:]))
-        else:
-            weights[name] = torch.ones(shape) if name.endswith("weight") and shape else torch.zeros(shape)
-    return weights

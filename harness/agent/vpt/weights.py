@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.errors import WeightsError, nearest_names
 
-__all__ = ["EXACT", "at_precision", "load_weights", "random_weights"]
+__all__ = ["EXACT", "at_precision", "check_weights", "load_weights", "random_weights"]
 
 EXACT = "value_head.normalizer."
 """What stays float32 in every precision: three running statistics, whose small differences matter."""
@@ -46,6 +46,21 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], *, adopt: bool =
         WeightsError: naming each missing and unexpected weight (with the nearest names) and each wrong shape or dtype.
     """
     wanted = dict(module.state_dict())
+    check_weights(wanted, weights)
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    own = {name: _laid_out(weights[name].detach(), adopt) for name in wanted}
+    module.load_state_dict(own, strict=True, assign=True)
+    module.register_state_dict_post_hook(_contiguous)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def check_weights(wanted: Mapping[str, Tensor], weights: Mapping[str, Any]) -> None:
+    """Refuse weights whose names, shapes or dtypes are not those of ``wanted`` (on any device, meta too).
+
+    Raises:
+        WeightsError: as in ``load_weights``.
+    """
     problems = _name_problems(set(wanted), set(weights))
     for name, target in wanted.items():
         given = weights.get(name)
@@ -62,12 +77,6 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], *, adopt: bool =
         shown = problems[:_SHOWN] + ([f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])
         raise WeightsError("the weights do not fit the model:\n  " + "\n  ".join(shown),
                            hint="use the weights file that belongs to this model size and these keyword arguments")
-    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
-    own = {name: _laid_out(weights[name].detach(), adopt) for name in wanted}
-    module.load_state_dict(own, strict=True, assign=True)
-    module.register_state_dict_post_hook(_contiguous)
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(name not in frozen)
 
 
 def _laid_out(weight: Tensor, adopt: bool) -> Tensor:

@@ -143,20 +143,21 @@ class FeatureEdit(Intervention):
             if n < 0 or span.active[n]:
                 step = span.steps[n] if n >= 0 else span.steps[-1]
                 new = self.change(view.clone(), step, span)
-                view.copy_(self._selected(new, view, point.name))
+                view.copy_(self._selected(new, view, point))
         return changed
 
-    def _selected(self, new: Any, old: Any, name: str) -> Any:
+    def _selected(self, new: Any, old: Any, point: Any) -> Any:
         """``new`` at the heads and units that are meant, ``old`` elsewhere."""
         if self.heads is None and self.units is None:
             return new
         kept = old.clone()
-        axis = _head_axis(name) + 1
+        # Behind an axis of image tokens or keys, where there is one; the views have no time axis.
+        axis = [a for a in point.axes if a != "t"].index("h") if self.heads is not None else 0
         places: list[Any] = [slice(None)] * old.ndim
         for head in (self.heads if self.heads is not None else (None,)):
             if head is not None:
                 if head >= old.shape[axis]:
-                    raise self.wrong(f'"{name}" has heads 0 to {old.shape[axis] - 1}, got head {head}')
+                    raise self.wrong(f'"{point.name}" has heads 0 to {old.shape[axis] - 1}, got head {head}')
                 places[axis] = head
             # A head taken away is one axis less; the units stay on the last.
             here = places if self.units is None else [*places[:-1], list(self.units)]
