@@ -12,7 +12,7 @@ from harness.agent.scripted import NoopAgent
 from harness.cli import in_words
 from harness.cli.cast import check_cast
 from harness.cli.intervene import INTERVENE, cast_interventions, in_short
-from harness.cli.names import BACKEND, SCENARIO, echo_json
+from harness.cli.names import BACKEND, RESOURCE_PACK, SCENARIO, echo_json, worn
 from harness.cli.run import parse_settings
 from harness.errors import HarnessError, InterventionError
 from harness.intervention.stack import InterventionStack
@@ -129,11 +129,12 @@ def schema() -> None:
 @click.argument("name", type=SCENARIO)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The picture, .png.")
 @click.option("--backend", type=BACKEND, default="blockworld", show_default=True, help="Which engine builds the world.")
+@RESOURCE_PACK
 @INTERVENE
 @_SEED
 @_SETTINGS
-def preview(name: str, out: Path, backend: str, intervene: tuple[str, ...], seed: int, settings: tuple[str, ...]
-            ) -> None:
+def preview(name: str, out: Path, backend: str, resource_pack: Path | None, intervene: tuple[str, ...], seed: int,
+            settings: tuple[str, ...]) -> None:
     """Write the first picture an agent would see, under interventions on the world and on the picture."""
     if out.suffix.lower() != ".png":
         raise HarnessError(f"cannot write {out}: expected a name that ends in .png")
@@ -142,7 +143,7 @@ def preview(name: str, out: Path, backend: str, intervene: tuple[str, ...], seed
     for each in interventions:
         if each.site not in ("world", "input"):
             raise InterventionError(f"{in_short(each)} changes nothing in a picture: its site is {each.site}")
-    with make_world(chosen, backend=backend) as world:
+    with make_world(chosen, backend=backend, **worn(resource_pack, backend)) as world:
         stack = InterventionStack(interventions, agent=nobody, seed=seed, world=world, n_steps=1)
         observation, info = world.reset(seed=spawn_streams(seed)[0])
         stack.begin(info)
