@@ -1,8 +1,8 @@
 """A user's own Minecraft resource pack: pictures for blocks, creatures and items, read from a folder or a zip.
 
 Nothing of a pack is written to disk, no program in it is run, and only files that ``resource_pack.yaml`` or the
-catalogue name are opened. A pack comes from strangers: paths that leave it, files that swell, and pictures that are none
-are refused by name. What a pack lacks is drawn as without it.
+catalogue name are opened. A pack comes from strangers: paths that leave it, files that swell, and pictures that are
+none are refused by name. What a pack lacks is drawn as without it.
 """
 
 from __future__ import annotations
@@ -205,12 +205,13 @@ def open_resource_pack(path: str | Path) -> ResourcePack:
             none or has a wrong size, naming the file.
     """
     place = Path(path).expanduser()
-    if not place.exists():
+    if not (place.is_dir() or place.is_file()):
         raise WorldError("there is no resource pack here", where=str(place),
                          hint="expected a .zip file or a folder with pack.mcmeta in it")
     pictures: dict[str, U8] = {}
     digest, total = hashlib.sha256(), 0
-    with (_folder if place.is_dir() else _zip)(place) as read:
+    opened = _folder if place.is_dir() else _zip
+    with opened(place) as read:
         if read("pack.mcmeta") is None:
             raise WorldError("this is no resource pack: it has no pack.mcmeta at its top", where=str(place),
                              hint="give the folder or zip file that holds pack.mcmeta and assets/ itself")
@@ -287,7 +288,7 @@ def _zip(path: Path) -> Iterator[Read]:
                 return data
 
             yield read
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as problem:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as problem:
         raise WorldError(f"the resource pack cannot be read: {problem}", where=str(path),
                          hint="expected a zip file or a folder, not encrypted") from problem
 
