@@ -118,9 +118,8 @@ def _slack(entity: EntitySetup, ticks: int) -> float:
 def verify(expected: tuple[Expected, ...], seen: Seen) -> Verification:
     """Hold what a backend tells against what must be so.
 
-    Each listed creature stands for one expected one only, the nearest of its type. A position may be lower than
-    expected by as much as the tolerance allows, like the other directions; more creatures than expected are wrong too,
-    because a clean slate has none.
+    Each listed creature stands for one expected one only, of its type and the nearest ones first. More creatures than
+    expected are wrong too, because a clean slate has none.
 
     Returns:
         What is wrong, what nothing is known about, and how much is right.
@@ -169,19 +168,27 @@ def _mobs(expected: tuple[Expected, ...], seen: Seen) -> Iterator[tuple[str, str
     if seen.mobs is None:
         yield from (("mob", "") for _ in wanted)
         return
-    left = list(seen.mobs)
-    for one in wanted:
-        assert isinstance(one.value, tuple)
-        value = one.value
-        same = [mob for mob in left if mob.type.removeprefix("minecraft:") == one.name]
-        if not same:
+    pairs = sorted((math.dist(mob.position, _place(one)), i, j) for i, one in enumerate(wanted)
+                   for j, mob in enumerate(seen.mobs) if mob.type.removeprefix("minecraft:") == one.name)
+    met, taken = dict[int, int](), set[int]()
+    for _, i, j in pairs:  # the nearest first, each creature once
+        if i not in met and j not in taken:
+            met[i] = j
+            taken.add(j)
+    for i, one in enumerate(wanted):
+        if i in met:
+            position = seen.mobs[met[i]].position
+            yield "mob", _off(one, _point(position), math.dist(position, _place(one)))
+        else:
             yield "mob", f"expected {one}, got none"
-            continue
-        nearest = min(same, key=lambda mob: math.dist(mob.position, value))
-        left.remove(nearest)
-        yield "mob", _off(one, _point(nearest.position), math.dist(nearest.position, value))
-    for mob in left:
-        yield "mob", f"expected no other creature, got {mob.type} at {_point(mob.position)}"
+    for j, mob in enumerate(seen.mobs):
+        if j not in taken:
+            yield "mob", f"expected no other creature, got {mob.type} at {_point(mob.position)}"
+
+
+def _place(one: Expected) -> Point:
+    assert isinstance(one.value, tuple)
+    return one.value
 
 
 def _off(one: Expected, got: str, distance: float) -> str | None:

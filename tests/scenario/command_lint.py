@@ -23,10 +23,11 @@ _SELECTOR_KEYS = frozenset({
     "x", "y", "z", "dx", "dy", "dz", "distance", "level", "limit", "sort", "gamemode", "name", "type", "tag", "team",
     "nbt", "scores", "advancements", "predicate", "x_rotation", "y_rotation"})
 _EFFECTS = frozenset({
-    "speed", "slowness", "haste", "mining_fatigue", "strength", "instant_health", "instant_damage", "jump_boost",
-    "nausea", "regeneration", "resistance", "fire_resistance", "water_breathing", "invisibility", "blindness",
-    "night_vision", "hunger", "weakness", "poison", "wither", "health_boost", "absorption", "saturation", "glowing",
-    "levitation", "luck", "unluck", "slow_falling", "conduit_power", "dolphins_grace", "bad_omen", "hero_of_the_village"})
+    "speed", "slowness", "haste", "mining_fatigue", "strength", "instant_health", "instant_damage",
+    "jump_boost", "nausea", "regeneration", "resistance", "fire_resistance", "water_breathing", "invisibility",
+    "blindness", "night_vision", "hunger", "weakness", "poison", "wither", "health_boost", "absorption",
+    "saturation", "glowing", "levitation", "luck", "unluck", "slow_falling", "conduit_power", "dolphins_grace",
+    "bad_omen", "hero_of_the_village"})
 _SLOT = re.compile(r"(?:hotbar\.[0-8]|inventory\.(?:\d|1\d|2[0-6])|weapon(?:\.(?:mainhand|offhand))?|"
                    r"armor\.(?:head|chest|legs|feet)|container\.\d+|enderchest\.\d+|\d+)(?= |$)")
 

@@ -367,6 +367,7 @@ def _frame(width: int, height: int, motion: bytes, where: str) -> tuple[int, int
 def _decoded(data: bytes, width: int, height: int, where: str) -> U8:
     import cv2
 
+    found: Any
     try:
         found = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

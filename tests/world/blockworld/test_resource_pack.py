@@ -203,15 +203,15 @@ def test_palettes_grey_and_16_bit_pictures_are_read(tmp_path: Path) -> None:
     assert (pictures["block/sand"] == (0x80, 0x10, 0xFF, 255)).all()
 
 
-# What is refused -------------------------------------------------------------------------------------------------------
+# What is refused -----------------------------------------------------------------------------------------------
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def chunked(colour: int, depth: int, rows: list[bytes], more: list[tuple[bytes, bytes]], size: tuple[int, int] = (16, 16)
-            ) -> bytes:
+def chunked(colour: int, depth: int, rows: list[bytes], more: list[tuple[bytes, bytes]],
+            size: tuple[int, int] = (16, 16)) -> bytes:
     head = struct.pack(">2I5B", *size, depth, colour, 0, 0, 0)
     middle = b"".join(chunk(*one) for one in more)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + middle + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(
@@ -304,7 +304,8 @@ def test_what_is_no_pack_is_refused(tmp_path: Path) -> None:
     cut = as_zip(tmp_path / "cut.zip", pack_files({"block/stone": flat(RED)}))
     cut.write_bytes(cut.read_bytes()[:-30])
     refused(cut, "cannot be read")
-    nested = as_zip(tmp_path / "nested.zip", {f"mine/{k}": v for k, v in pack_files({"block/stone": flat(RED)}).items()})
+    inner = pack_files({"block/stone": flat(RED)})
+    nested = as_zip(tmp_path / "nested.zip", {f"mine/{name}": data for name, data in inner.items()})
     refused(nested, "no pack.mcmeta at its top")
     twice = tmp_path / "twice.zip"
     with zipfile.ZipFile(twice, "w") as archive, pytest.warns(UserWarning):
