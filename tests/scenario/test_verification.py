@@ -55,7 +55,7 @@ def test_what_a_backend_cannot_tell_is_named() -> None:
     ({"health": 19.0}, "health 20, got 19"),
     ({"inventory": {"wooden_axe": 1, "oak_log": 12}}, "item oak_log 13, got 12"),
     ({"inventory": {"wooden_axe": 1, "oak_log": 13, "dirt": 2}}, "no other item, got dirt"),
-    ({"mobs": GOOD.mobs[:2]}, "mob villager 4.5 100 3.5 within 0.35, got none"),  # type: ignore[index]
+    ({"mobs": GOOD.mobs[:2]}, "mob villager 0.5 100 3.5 within 0.35, got none"),  # type: ignore[index]
     ({"mobs": (*GOOD.mobs, Mob("zombie", (9.0, 100.0, 9.0)))}, "no other creature, got zombie"),  # type: ignore[misc]
     ({"mobs": (*GOOD.mobs[1:], Mob("villager", (9.0, 100.0, 9.0)))}, "got 9 100 9"),  # type: ignore[index]
 ])
