@@ -144,7 +144,7 @@ def villager_pack(tmp_path: Path) -> Path:
     base, robe, job = (flat((0, 0, 0), 64, 64, 0) for _ in range(3))
     base[:] = (*GREY, 255)
     base[0:18, 32:64] = base[47:64, 30:64] = 0  # no hat
-    robe[20:64, :44] = (*RED, 255)
+    robe[20:38, 16:44] = robe[38:64, :28] = (*RED, 255)
     job[26:38, 22:30] = (*BLUE, 255)  # the body's front
     job[0:18, 32:64] = (*GREEN, 255)  # the hat
     return as_folder(tmp_path, pack_files({
