@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,10 +13,12 @@ from click.shell_completion import CompletionItem
 from harness.agent.load import known_names
 from harness.agent.published import published_names
 from harness.batch.load import suite_names
+from harness.errors import HarnessError
 from harness.registry import TABLES, names
 from harness.scenario.load import scenario_names
 
-__all__ = ["AGENT", "ANALYSIS", "BACKEND", "PLUGIN", "PUBLISHED", "SCENARIO", "SUITE", "bytes_in_words", "echo_json"]
+__all__ = ["AGENT", "ANALYSIS", "BACKEND", "PLUGIN", "PUBLISHED", "RESOURCE_PACK", "SCENARIO", "SUITE",
+           "bytes_in_words", "echo_json", "worn"]
 
 
 class _Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
@@ -35,6 +38,23 @@ ANALYSIS = _Name("analysis", lambda: names("harness.analyses"), files=False)
 SUITE = _Name("suite", suite_names, files=True)
 PLUGIN = _Name("plugin", lambda: [name for group in TABLES for name in names(group)], files=False)
 BACKEND = _Name("backend", lambda: [n for n in names("harness.worlds") if n != "video"], files=False)
+
+RESOURCE_PACK = click.option("--resource-pack", type=click.Path(path_type=Path), metavar="PATH",
+                             help="Your own Minecraft resource pack, a zip file or a folder, for blockworld to wear.")
+
+
+def worn(resource_pack: Path | None, backend: str) -> dict[str, Any]:
+    """The world's keyword for --resource-pack.
+
+    Raises:
+        HarnessError: for another backend than blockworld.
+    """
+    if resource_pack is None:
+        return {}
+    if backend != "blockworld":
+        raise HarnessError(f"--resource-pack is for blockworld, not for {backend}",
+                           hint="a real Minecraft takes its own: put it into the game's options")
+    return {"resource_pack": resource_pack}
 
 
 def echo_json(value: Any) -> None:

@@ -13,7 +13,7 @@ from harness.agent.load import known_names
 from harness.cli.cast import cast_agent, cast_hooks
 from harness.cli.goal import goal_options
 from harness.cli.intervene import INTERVENE, Applications, applied_in, cast_interventions, in_short
-from harness.cli.names import AGENT, BACKEND, SCENARIO, bytes_in_words, echo_json
+from harness.cli.names import AGENT, BACKEND, RESOURCE_PACK, SCENARIO, bytes_in_words, echo_json, worn
 from harness.cli.outcomes import print_outcomes
 from harness.cli.progress import Ticker
 from harness.errors import HarnessError
@@ -44,6 +44,7 @@ _LARGE = 2_000_000_000
 @click.option("--device", default=None, help="Where the agent computes: auto, cpu or cuda.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default=None,
               help="What it computes in; else float32. docs/agents.md says how far the others are off.")
+@RESOURCE_PACK
 @click.option("--out", type=click.Path(path_type=Path), default=Path("recordings"), show_default=True,
               help="The folder that the recording's folder goes into.")
 @click.option("--no-record", is_flag=True, help="Write nothing to disk.")
@@ -51,8 +52,8 @@ _LARGE = 2_000_000_000
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed: int, steps: int | None,
         settings: tuple[str, ...], hooks: tuple[str, ...], no_hooks: bool, intervene: tuple[str, ...],
-        device: str | None, precision: str | None, told: Mapping[str, Any], out: Path, no_record: bool, quiet: bool,
-        as_json: bool) -> None:
+        device: str | None, precision: str | None, told: Mapping[str, Any], resource_pack: Path | None, out: Path,
+        no_record: bool, quiet: bool, as_json: bool) -> None:
     """Let an agent play SCENARIO (a name or a YAML file), and record it."""
     chosen = load_scenario(scenario, parameters=parse_settings(settings))
     agent = cast_agent(scenario, chosen, agent_name, device, precision, told)
@@ -69,7 +70,8 @@ def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed
     played: list[EpisodeResult] = []
     recorder, applications = None if no_record else Recorder(out), Applications(interventions)
     try:
-        with make_world(chosen, backend=backend) as world, Ticker(quiet=quiet, n_episodes=episodes) as ticker:
+        with make_world(chosen, backend=backend, **worn(resource_pack, backend)) as world, \
+                Ticker(quiet=quiet, n_episodes=episodes) as ticker:
             for number in range(episodes):
                 observers: list[Observer] = [ticker, applications, *([] if recorder is None else [recorder])]
                 played.append(run_episode(world, agent, seed=seed + number, max_steps=steps, observers=observers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -11,14 +12,18 @@ from harness.agent.scripted import NoopAgent
 from harness.cli import in_words
 from harness.cli.cast import check_cast
 from harness.cli.intervene import INTERVENE, cast_interventions, in_short
-from harness.cli.names import BACKEND, SCENARIO, echo_json
+from harness.cli.names import BACKEND, RESOURCE_PACK, SCENARIO, echo_json, worn
 from harness.cli.run import parse_settings
 from harness.errors import HarnessError, InterventionError
 from harness.intervention.stack import InterventionStack
 from harness.rollout import spawn_streams
-from harness.scenario.commands import event_commands, to_commands
+from harness.scenario.commands import game_script
 from harness.scenario.compile import compile_scenario
+from harness.scenario.datapack import datapack
+from harness.scenario.dialect import DIALECTS, Dialect
 from harness.scenario.load import dump_scenario, json_schema, load_scenario, scenario_names
+from harness.scenario.setup import WorldSetup
+from harness.scenario.verification import expectations
 from harness.world.world import make_world
 
 __all__ = ["scenario"]
@@ -50,13 +55,14 @@ def list_scenarios(as_json: bool) -> None:
 
 @scenario.command()
 @click.argument("name", type=SCENARIO)
-@click.option("--as", "form", type=click.Choice(["yaml", "commands", "json"]), default="yaml", show_default=True,
-              help="The resolved file, Minecraft commands, or the compiled world.")
-@click.option("--dialect", type=click.Choice(["1.16.5", "1.21"]), default="1.16.5", show_default=True,
-              help="Of the commands.")
+@click.option("--as", "form", type=click.Choice(["yaml", "commands", "checks", "datapack", "json"]), default="yaml",
+              show_default=True, help="The resolved file, Minecraft commands, what a game is checked for, the "
+              "commands as a datapack's files, or the compiled world.")
+@click.option("--dialect", type=click.Choice(DIALECTS), default="1.16.5", show_default=True,
+              help="Of commands and datapack.")
 @_SEED
 @_SETTINGS
-def show(name: str, form: str, dialect: str, seed: int, settings: tuple[str, ...]) -> None:
+def show(name: str, form: str, dialect: Dialect, seed: int, settings: tuple[str, ...]) -> None:
     """Show a scenario as it is understood: extends merged, parameters filled in."""
     loaded = load_scenario(name, parameters=parse_settings(settings))
     if form == "yaml":
@@ -66,12 +72,31 @@ def show(name: str, form: str, dialect: str, seed: int, settings: tuple[str, ...
     if form == "json":
         echo_json(dataclasses.asdict(setup))
         return
-    for line in to_commands(setup, dialect):  # type: ignore[arg-type]
+    for line in _SHOWN[form](setup, dialect):
         click.echo(line)
-    for step, lines in event_commands(setup, dialect).items():  # type: ignore[arg-type]
-        click.echo(f"# before the picture of step {step}")
-        for line in lines:
-            click.echo(line)
+
+
+def _commands(setup: WorldSetup, dialect: Dialect) -> Iterator[str]:
+    script = game_script(setup, dialect)
+    yield from script.session
+    yield from script.episode
+    for step, lines in script.events.items():
+        yield f"# before the picture of step {step}"
+        yield from lines
+
+
+def _checks(setup: WorldSetup, dialect: Dialect) -> Iterator[str]:
+    return map(str, expectations(setup, game_script(setup, dialect).settle_ticks))
+
+
+def _datapack(setup: WorldSetup, dialect: Dialect) -> Iterator[str]:
+    for path, text in datapack(setup, dialect).items():
+        yield f"# {path}"
+        yield from text.splitlines()
+
+
+_SHOWN: Mapping[str, Callable[[WorldSetup, Dialect], Iterator[str]]] = {
+    "commands": _commands, "checks": _checks, "datapack": _datapack}
 
 
 @scenario.command()
@@ -104,11 +129,12 @@ def schema() -> None:
 @click.argument("name", type=SCENARIO)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The picture, .png.")
 @click.option("--backend", type=BACKEND, default="blockworld", show_default=True, help="Which engine builds the world.")
+@RESOURCE_PACK
 @INTERVENE
 @_SEED
 @_SETTINGS
-def preview(name: str, out: Path, backend: str, intervene: tuple[str, ...], seed: int, settings: tuple[str, ...]
-            ) -> None:
+def preview(name: str, out: Path, backend: str, resource_pack: Path | None, intervene: tuple[str, ...], seed: int,
+            settings: tuple[str, ...]) -> None:
     """Write the first picture an agent would see, under interventions on the world and on the picture."""
     if out.suffix.lower() != ".png":
         raise HarnessError(f"cannot write {out}: expected a name that ends in .png")
@@ -117,7 +143,7 @@ def preview(name: str, out: Path, backend: str, intervene: tuple[str, ...], seed
     for each in interventions:
         if each.site not in ("world", "input"):
             raise InterventionError(f"{in_short(each)} changes nothing in a picture: its site is {each.site}")
-    with make_world(chosen, backend=backend) as world:
+    with make_world(chosen, backend=backend, **worn(resource_pack, backend)) as world:
         stack = InterventionStack(interventions, agent=nobody, seed=seed, world=world, n_steps=1)
         observation, info = world.reset(seed=spawn_streams(seed)[0])
         stack.begin(info)

@@ -90,7 +90,8 @@ def make_header(episode: Episode, *, fps: float, shard_steps: int, snapshot_ever
         "max_steps": episode.max_steps,
         "first_step": episode.first_step,
         **({} if episode.origin is None else {"fork": plain(episode.origin)}),
-        "world": {"class": type(world).__name__, **asdict(world.capabilities), **plain(_source(world))},
+        "world": {"class": type(world).__name__, **asdict(world.capabilities), **plain(_source(world)),
+                  **plain(world.options())},
         "agent": {
             "batch_shape": [1, 1], **plain(agent.provenance()), "name": agent.name, "description": agent.description,
             "privileged": agent.privileged, "torch_threads": agent.torch_threads,

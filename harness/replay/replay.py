@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -239,10 +240,32 @@ def recorded_world(recording: Recording) -> World:
     """Make the world of a recording again, not yet reset.
 
     Raises:
-        RecordingError: when the header holds no usable scenario.
+        RecordingError: when the header holds no usable scenario, or the resource pack that it was recorded with is no
+            longer where it was, or is another one.
         WorldError: for a backend that is not here.
     """
-    return make_world(recorded_scenario(recording), backend=str(recording.header["world"].get("backend")))
+    world = make_world(recorded_scenario(recording), backend=str(recording.header["world"].get("backend")),
+                       **_resource_pack(recording))
+    recorded, found = (options.get("resource_pack") or {} for options in (recording.header["world"], world.options()))
+    if recorded.get("sha256") != found.get("sha256"):
+        world.close()
+        raise RecordingError(f"the resource pack is not the one that was recorded with: expected sha256 "
+                             f"{recorded.get('sha256')}, got {found.get('sha256')}", where=str(found.get("path")),
+                             hint="put the recorded pack back there")
+    return world
+
+
+def _resource_pack(recording: Recording) -> dict[str, str]:
+    """The keyword for a world that wears the recorded pack, from where it was."""
+    pack = recording.header["world"].get("resource_pack")
+    if pack is None:
+        return {}
+    if not isinstance(pack, dict) or not isinstance(pack.get("path"), str):
+        raise RecordingError(f'the header has no usable "resource_pack" (got {pack!r})', where=str(recording.path))
+    if not Path(pack["path"]).exists():
+        raise RecordingError("the recording was made with a resource pack that is no longer there", where=pack["path"],
+                             hint=f"put the pack back there (sha256 {pack.get('sha256')})")
+    return {"resource_pack": pack["path"]}
 
 
 def recorded_moments(recording: Recording) -> Iterator[World]:

@@ -190,6 +190,10 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
     def world_state(self, *, segmentation: bool = False, depth: bool = False, blocks: bool = False) -> WorldState:
         """The privileged state now."""
 
+    def options(self) -> Mapping[str, Any]:
+        """What this world was made with that changes its pictures, as JSON values; recordings keep it."""
+        return {}
+
     def picture_without(self, numbers: Collection[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """The picture that this moment would give in a world without some blocks and creatures; nothing is changed.
 

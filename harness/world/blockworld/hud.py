@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.scenario.catalogue import catalogue
+from harness.world.blockworld.resource_pack import ResourcePack
 from harness.world.blockworld.textures import block_layers, item_sprite, rgb
 
 __all__ = ["INVERT", "hud_pixels", "item_icon"]
@@ -115,12 +116,12 @@ def _stamp(rows: tuple[str, ...], colours: dict[str, str]) -> U8:
 
 
 @functools.cache
-def item_icon(name: str, biome: str = "plains") -> U8:
+def item_icon(name: str, biome: str = "plains", pack: ResourcePack | None = None) -> U8:
     """The 16 x 16 picture of an item in a slot: a sprite, or a block seen from a corner. uint8 [16, 16, 4]."""
     block = catalogue().blocks.get(name)
     if block is None:
-        return item_sprite(name)
-    layers = block_layers(biome)
+        return item_sprite(name, pack)
+    layers = block_layers(biome, pack)
     top, left, right = (layers.tile(block.id, f).astype(np.float64) for f in (3, 4, 0))
     n = 4  # samples a pixel and axis
     total = np.zeros((16, 16, 4))
@@ -148,7 +149,8 @@ def item_icon(name: str, biome: str = "plains") -> U8:
     return out
 
 
-def _slot_bar(canvas: _Canvas, hotbar: tuple[tuple[str, int] | None, ...], selected: int, biome: str) -> None:
+def _slot_bar(canvas: _Canvas, hotbar: tuple[tuple[str, int] | None, ...], selected: int, biome: str,
+              pack: ResourcePack | None) -> None:
     x0, y0 = _W // 2 - 91, _H - 22
     canvas.fill(y0, x0, 22, 182, "#000000", 0.45)
     canvas.fill(y0, x0, 1, 182, "#1c1c1c", 0.9)
@@ -173,7 +175,7 @@ def _slot_bar(canvas: _Canvas, hotbar: tuple[tuple[str, int] | None, ...], selec
         canvas.fill(top, x + inset + size - 1, rows, 1, colour)
     for k, slot in enumerate(hotbar):
         if slot is not None and slot[1] > 0:
-            canvas.picture(_H - 19, x0 + 3 + 20 * k, item_icon(slot[0], biome))
+            canvas.picture(_H - 19, x0 + 3 + 20 * k, item_icon(slot[0], biome, pack))
     for k, slot in enumerate(hotbar):
         if slot is not None and slot[1] > 1:
             canvas.text(_H - 10, x0 + 3 + 20 * k + 18, str(slot[1]))
@@ -190,7 +192,8 @@ def _food(canvas: _Canvas) -> None:
         canvas.picture(_H - 39, _W // 2 + 91 - 8 * k - 9, tile)
 
 
-def _inventory(canvas: _Canvas, hotbar: tuple[tuple[str, int] | None, ...], biome: str) -> None:
+def _inventory(canvas: _Canvas, hotbar: tuple[tuple[str, int] | None, ...], biome: str,
+               pack: ResourcePack | None) -> None:
     canvas.fill(0, 0, _H, _W, "#101010", 0.72)
     x0, y0 = (_W - 176) // 2, (_H - 166) // 2
     canvas.fill(y0, x0, 166, 176, "#000000")
@@ -209,7 +212,7 @@ def _inventory(canvas: _Canvas, hotbar: tuple[tuple[str, int] | None, ...], biom
             slot(y0 + y, x0 + 7 + 18 * k)
             held = hotbar[k] if row == 3 else None
             if held is not None and held[1] > 0:
-                canvas.picture(y0 + y + 1, x0 + 8 + 18 * k, item_icon(held[0], biome))
+                canvas.picture(y0 + y + 1, x0 + 8 + 18 * k, item_icon(held[0], biome, pack))
                 if held[1] > 1:
                     canvas.text(y0 + y + 10, x0 + 8 + 18 * k + 18, str(held[1]))
     for k in range(4):
@@ -236,6 +239,7 @@ def hud_pixels(
     height: int,
     stride: int,
     offset: int,
+    pack: ResourcePack | None = None,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """The layer as pixels of the (possibly column-strided) picture; the latest states are kept.
 
@@ -243,13 +247,13 @@ def hud_pixels(
         places int32 [n] (row * columns + column) and values int32 [n, 4] (r, g, b, alpha 0..256 or INVERT).
     """
     canvas = _Canvas()
-    _slot_bar(canvas, hotbar, selected, biome)
+    _slot_bar(canvas, hotbar, selected, biome, pack)
     _hearts(canvas, half_hearts)
     _food(canvas)
     canvas.fill(_H - 29, _W // 2 - 91, 5, 182, "#000000", 0.9)
     canvas.fill(_H - 28, _W // 2 - 90, 3, 180, "#26301f", 0.9)
     if gui:
-        _inventory(canvas, hotbar, biome)
+        _inventory(canvas, hotbar, biome, pack)
     alpha = np.round(canvas.alpha * 256.0)
     if not gui:
         _crosshair(alpha)

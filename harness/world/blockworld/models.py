@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import WorldError
 from harness.scenario.catalogue import Profession, VillagerType, catalogue
+from harness.world.blockworld.resource_pack import ResourcePack, layout, unfolded
 from harness.world.blockworld.textures import block_layers, hash_noise, item_names, item_sprite, rgb
 
 __all__ = [
@@ -180,10 +181,15 @@ def _hat(hat: str) -> list[Box]:
     return [Box((0, 24, 0), (-4.5, 10, -3.5), cover, _skin("#8e2f2f", cover, 494), anim=ANIM_HEAD, part="hat")]
 
 
-def _villager(variant: int) -> Model:
+def _clothes(variant: int) -> tuple[VillagerType, Profession]:
     table = catalogue()
     kind = next((v for v in table.villager_types.values() if v.id == variant // 16), table.villager_types["plains"])
     job = next((p for p in table.professions.values() if p.id == variant % 16), table.professions["none"])
+    return kind, job
+
+
+def _villager(variant: int) -> Model:
+    kind, job = _clothes(variant)
     dyed = job.overlay if job.sleeves else None  # by the profession; else by the type, like the robe
     sleeve, cloth = dyed or kind.sleeves, "apron" if dyed else "robe"
     nose, arm, cross = (2.0, 4.0, 2.0), (4.0, 8.0, 4.0), (8.0, 4.0, 4.0)
@@ -365,6 +371,11 @@ def _zombie() -> Model:
     )
 
 
+def _dye(colour: int) -> tuple[int, int, int]:
+    """The channels of an E_COLOUR."""
+    return (colour - 1) >> 16 & 255, (colour - 1) >> 8 & 255, (colour - 1) & 255
+
+
 def _armor_stand(colour: int) -> Model:
     wood, stone = "#b0894f", "#9a9a9a"
     parts: list[tuple[str, tuple[float, float, float], tuple[float, float, float]]] = [
@@ -382,7 +393,7 @@ def _armor_stand(colour: int) -> Model:
         turn = (-12, 0, side * 10)
         boxes.append(_box(wood, (side * 6, 22, 0), (-1, -11, -1), (2.0, 12.0, 2.0), 960, turn=turn, part="stand"))
     if colour:
-        dye = ((colour - 1) >> 16 & 255, (colour - 1) >> 8 & 255, (colour - 1) & 255)
+        dye = _dye(colour)
         chest, sleeve = (10.0, 13.0, 6.0), (6.0, 8.0, 6.0)
         plate = _skin(dye, chest, 970, 0.2)
         plate[5][:3, 3:7, :3] = plate[4][:2, 4:6, :3].mean(axis=(0, 1)) * 0.55
@@ -399,8 +410,8 @@ def _armor_stand(colour: int) -> Model:
 # ---- items and the hand
 
 
-def _cube(block_id: int, biome: str) -> list[U8]:
-    layers = block_layers(biome)
+def _cube(block_id: int, biome: str, pack: ResourcePack | None) -> list[U8]:
+    layers = block_layers(biome, pack)
     return [layers.tile(block_id, face) for face in range(6)]
 
 
@@ -425,16 +436,14 @@ def _sheet(sprite: U8, depth: float, n: int) -> list[Box]:
     return boxes
 
 
-def _item(index: int, biome: str) -> Model:
+def _item(index: int, biome: str, pack: ResourcePack | None) -> Model:
     """An item about its middle, 16 texels wide."""
     name = item_names()[index]
     block = catalogue().blocks.get(name)
     if block is None:
-        return Model(_sheet(item_sprite(name), 1.0, 5), scale=1 / 16)
-    return Model(
-        [Box((0, 0, 0), (-8, -8, -8), (16.0, 16.0, 16.0), _cube(block.id, biome), cutout=block.shape != "opaque")],
-        scale=1 / 16,
-    )
+        return Model(_sheet(item_sprite(name, pack), 1.0, 5), scale=1 / 16)
+    faces, cut = _cube(block.id, biome, pack), block.shape != "opaque"
+    return Model([Box((0, 0, 0), (-8, -8, -8), (16.0, 16.0, 16.0), faces, cutout=cut)], scale=1 / 16)
 
 
 def _arm() -> Model:
@@ -446,6 +455,66 @@ def _arm() -> Model:
         faces[k][:] = faces[k][::-1].copy()  # the far end of the arm is its high y
     faces = [f.copy() for f in faces]
     return Model([Box((-5, 2, 0), (-3, -2, -2), size, faces)], scale=1 / 16)
+
+
+# ---- resource packs
+
+
+def _worn(model: Model, creature: str, variant: int, colour: int, pack: ResourcePack) -> Model:
+    """The same boxes in a pack's skins; boxes whose skin the pack lacks stay as they are."""
+    row = layout()["creatures"][creature]
+    words = {}
+    if creature == "villager":
+        kind, job = _clothes(variant)
+        words = {"type": kind.name, "profession": job.name}
+    dye = _dye(colour) if colour else None
+    skins = {name: pack.skin(creature, name, dye if skin.get("dyed") else None, **words)
+             for name, skin in row["skins"].items()}
+    boxes = []
+    for k, box in enumerate(model.boxes):
+        name, *place = row["boxes"][k] if k < len(row["boxes"]) else ("hat",)
+        skin = skins.get(name)
+        if skin is not None:
+            box = _dressed(box, unfolded(skin, place, row["skins"][name]["size"][0]))
+        if name != "hat" or skins.get("skin") is None:
+            boxes.append(box)
+    if creature == "villager" and (skin := skins["skin"]) is not None:
+        apron = pack.pictures.get(f"entity/villager/profession/{words['profession']}")
+        if apron is not None:
+            for box, (_, *place) in zip(boxes, row["boxes"], strict=True):
+                _mark_apron(box, unfolded(apron, place, 64))
+        boxes += _worn_hat(skin)
+    return Model(boxes, model.scale)
+
+
+def _dressed(box: Box, faces: list[U8]) -> Box:
+    cut = any((face[..., 3] == 0).any() for face in faces)
+    details = [label[np.ix_(np.arange(face.shape[0]) * label.shape[0] // face.shape[0],
+                            np.arange(face.shape[1]) * label.shape[1] // face.shape[1])]
+               for face, label in zip(faces, box.labels(), strict=True)]
+    return replace(box, faces=faces, cutout=cut, details=details)
+
+
+def _mark_apron(box: Box, overlay: list[U8]) -> None:
+    """Of a villager's clothes, what its profession covers is the apron and the rest the robe."""
+    robe, apron = _part("robe"), _part("apron")
+    assert box.details is not None
+    for label, cover in zip(box.details, overlay, strict=True):
+        times = label.shape[0] // cover.shape[0]
+        seen = np.repeat(np.repeat(cover[..., 3] > 0, times, axis=0), times, axis=1)
+        clothes = (label == robe) | (label == apron)
+        label[clothes] = np.where(seen[clothes], apron, robe)
+
+
+def _worn_hat(skin: U8) -> list[Box]:
+    """The second layer of the head and the rim, where a skin shows any of them."""
+    head = unfolded(skin, layout()["hat"]["head"], 64)
+    sides = unfolded(skin, layout()["hat"]["rim"], 64)
+    # The rim is painted upright and lies flat: its front is on top, its upper edge behind.
+    rim = [sides[k] for k in (0, 1, 4, 5, 3, 2)]
+    found = [Box((0, 24, 0), (-4.51, -0.51, -4.51), (9.02, 11.02, 9.02), head, anim=ANIM_HEAD, part="hat", cutout=True),
+             Box((0, 24, 0), (-8, 5, -8), (16.0, 1.0, 16.0), rim, anim=ANIM_HEAD, part="hat", cutout=True)]
+    return [box for box in found if any(face[..., 3].any() for face in box.faces)]
 
 
 class Models:
@@ -461,8 +530,8 @@ class Models:
         most_boxes: number of boxes of the largest model.
     """
 
-    def __init__(self, biome: str) -> None:
-        self._biome = biome
+    def __init__(self, biome: str, pack: ResourcePack | None = None) -> None:
+        self._biome, self._pack = biome, pack
         self._lock = threading.Lock()
         self._known: dict[tuple[int, int, int], int] = {}
         self._rows: list[list[float]] = []
@@ -491,7 +560,15 @@ class Models:
 
     def _make(self, kind: int, variant: int, colour: int) -> Model:
         if kind == ITEM_KIND:
-            return _item(variant % len(item_names()), self._biome)
+            return _item(variant % len(item_names()), self._biome, self._pack)
+        own = self._own(kind, variant, colour)
+        if self._pack is None:
+            return own
+        names = {-1: "hand"} | {creature.id: creature.name for creature in catalogue().creatures.values()}
+        return _worn(own, names[kind], variant, colour, self._pack)
+
+    @staticmethod
+    def _own(kind: int, variant: int, colour: int) -> Model:
         if kind == -1:
             return _arm()
         if kind == 6:
@@ -529,6 +606,6 @@ class Models:
 
 
 @functools.cache
-def models(biome: str) -> Models:
-    """The models of a biome (grass and leaves as items carry its tint)."""
-    return Models(biome)
+def models(biome: str, pack: ResourcePack | None = None) -> Models:
+    """The models of a biome (grass and leaves as items carry its tint), in a pack's skins where it has them."""
+    return Models(biome, pack)

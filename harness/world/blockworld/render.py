@@ -19,6 +19,7 @@ from harness.world.blockworld.mesh import FACE_AXES, KERNELS, WorldMesh, world_m
 from harness.world.blockworld.models import ITEM_KIND, Models, models
 from harness.world.blockworld.parts import find_parts
 from harness.world.blockworld.raster import CAMERA, DYNAMIC, RECORD, draw
+from harness.world.blockworld.resource_pack import ResourcePack
 from harness.world.blockworld.sky import SKY_PARAMETERS, clouds, sine_table
 from harness.world.blockworld.textures import MIPS, BlockLayers, block_layers, item_index
 from harness.world.blockworld.view import E_COLOUR, E_KIND, E_VARIANT, View
@@ -78,6 +79,7 @@ class Renderer:
         fov: Vertical field of view in degrees.
         column_stride: Draw only every so many columns ...
         column_offset: ... from this one on; these are bit for bit the columns of the full picture.
+        pack: Whose pictures blocks, creatures and items wear, else the built-in ones.
 
     Raises:
         WorldError: for sizes that make no picture.
@@ -92,6 +94,7 @@ class Renderer:
         fov: float = 70.0,
         column_stride: int = 1,
         column_offset: int = 0,
+        pack: ResourcePack | None = None,
     ) -> None:
         if width < 1 or height < 1 or column_stride < 1 or not 0 <= column_offset < min(column_stride, width):
             raise WorldError(
@@ -100,7 +103,7 @@ class Renderer:
             )
         if not 1.0 <= fov < 170.0:
             raise WorldError(f"field of view of {fov} degrees: expected 1 to 170")
-        self._grid = grid
+        self._grid, self._pack = grid, pack
         self._width, self._height, self._stride, self._offset = width, height, column_stride, column_offset
         self._columns = np.arange(column_offset, width, column_stride).astype(np.float32)
         self.columns = len(self._columns)
@@ -264,9 +267,9 @@ class Renderer:
         return _RAIN[weather]
 
     def _choose_biome(self, biome: str) -> None:
-        self._layers: BlockLayers = block_layers(biome)
+        self._layers: BlockLayers = block_layers(biome, self._pack)
         self._biome = biome
-        self._models: Models = models(biome)
+        self._models: Models = models(biome, self._pack)
         self._texels_version = -1
 
     def _entity_models(self, entities: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -297,6 +300,7 @@ class Renderer:
                 self._height,
                 self._stride,
                 self._offset,
+                self._pack,
             )
             self._hud_key = key
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from harness.errors import WorldError, unknown_name
 from harness.scenario.catalogue import Block, catalogue
+from harness.world.blockworld.resource_pack import ResourcePack
 
 __all__ = [
     "BIOMES",
@@ -579,9 +580,10 @@ def item_index(name: str) -> int:
 
 
 @functools.cache
-def item_sprite(name: str) -> U8:
-    """The flat picture of an item that is not a block, uint8 [16, 16, 4]."""
-    out = _sprites()[name]()
+def item_sprite(name: str, pack: ResourcePack | None = None) -> U8:
+    """The flat picture of an item that is not a block, uint8 [16, 16, 4]; a pack's own where it has one."""
+    worn = None if pack is None else pack.sprite(name)
+    out = _sprites()[name]() if worn is None else worn
     out.flags.writeable = False
     return out
 
@@ -623,7 +625,7 @@ def _coarser(picture: U8, size: int) -> U8:
 
 
 class BlockLayers:
-    """All block faces of one biome, ready to sample.
+    """All block faces of one biome, ready to sample; those of a resource pack where it has them.
 
     Attributes:
         texels: uint32 [n], 0xAABBGGRR, layer after layer.
@@ -634,7 +636,7 @@ class BlockLayers:
         cracks: int32 [11]: layers of the breaking stages, and of a creature's shadow.
     """
 
-    def __init__(self, biome: str) -> None:
+    def __init__(self, biome: str, pack: ResourcePack | None = None) -> None:
         if biome not in BIOMES:
             raise unknown_name("biome", biome, BIOMES, error=WorldError)
         grass, foliage = (rgb(c) for c in BIOMES[biome])
@@ -662,7 +664,8 @@ class BlockLayers:
                 name = block.face_texture(side)  # type: ignore[arg-type]
                 tint = block.tint if self._is_tinted(block, name) else None
                 if (name, tint) not in seen:
-                    tile = _tinted(texture(name), self._colour(tint), name == "grass_side")
+                    worn = None if pack is None else pack.tile(name, block.shape)
+                    tile = _tinted(texture(name) if worn is None else worn, self._colour(tint), name == "grass_side")
                     seen[name, tint] = add(tile, _turned(tile, len(seen)) if name in _TURNED else tile)
                 self.layer_of[block.id, face] = seen[name, tint]
         marks = [*(crack_texture(k) for k in range(N_CRACKS)), _shadow()]
@@ -691,10 +694,10 @@ class BlockLayers:
 
 
 @functools.cache
-def block_layers(biome: str) -> BlockLayers:
-    """The layers of a biome, built once.
+def block_layers(biome: str, pack: ResourcePack | None = None) -> BlockLayers:
+    """The layers of a biome, built once for each pack.
 
     Raises:
         WorldError: for a biome without colours.
     """
-    return BlockLayers(biome)
+    return BlockLayers(biome, pack)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ from harness.world.blockworld.compiling import is_cached
 from harness.world.blockworld.grid import Grid
 from harness.world.blockworld.models import part_names
 from harness.world.blockworld.render import Renderer, is_compiled, warm_up
+from harness.world.blockworld.resource_pack import announce_missing, open_resource_pack
 from harness.world.blockworld.rules import tick
 from harness.world.blockworld.simulation import Simulation, compile_rules, segment_names
 from harness.world.blockworld.snapshot import freeze, read_header, thaw
@@ -53,9 +54,12 @@ class BlockWorld(World):
         size: Width and height of the picture, in pixels.
         agent_input: Draw only those 128 columns of the 640 that an agent's resize to 128 x 128 reads: ``pov`` is then
             uint8 [360, 128, 3], and resized to 128 x 128 it is bit for bit what the full picture gives.
+        resource_pack: A Minecraft resource pack of the user's, a zip file or a folder, whose pictures blocks, creatures
+            and items wear; what it lacks is drawn as without it.
 
     Raises:
-        WorldError: for a size that makes no picture, or ``agent_input`` with another size than 640 x 360.
+        WorldError: for a size that makes no picture, ``agent_input`` with another size than 640 x 360, or a resource
+            pack that cannot be read.
     """
 
     capabilities = Capabilities(
@@ -63,13 +67,16 @@ class BlockWorld(World):
         deterministic=True, parts=True, without=True)
 
     def __init__(self, scenario: Scenario, *, render_mode: str | None = "rgb_array", size: tuple[int, int] = (640, 360),
-                 agent_input: bool = False) -> None:
+                 agent_input: bool = False, resource_pack: str | os.PathLike[str] | None = None) -> None:
         super().__init__(scenario, render_mode=render_mode)
         width, height = _checked_size(size)
         if agent_input and (width, height) != (640, 360):
             raise WorldError(f"agent_input draws columns of a 640 x 360 picture, not of {width} x {height}",
                              hint="leave size or agent_input out")
-        self._optics = {"width": width, "height": height}
+        self._pack = None if resource_pack is None else open_resource_pack(os.fspath(resource_pack))
+        if self._pack is not None:
+            announce_missing(self._pack)
+        self._optics: dict[str, Any] = {"width": width, "height": height, "pack": self._pack}
         if agent_input:
             self._optics |= {"column_stride": AGENT_COLUMNS[0], "column_offset": AGENT_COLUMNS[1]}
         columns = len(range(AGENT_COLUMNS[1], width, AGENT_COLUMNS[0])) if agent_input else width
@@ -85,6 +92,12 @@ class BlockWorld(World):
         self._drawn = False      # whether segmentation and depth are those of this moment
         self._state: WorldState | None = None
         self._built: tuple[int, str] = (0, "")
+
+    def options(self) -> Mapping[str, Any]:
+        """The resource pack, where there is one: its path, and the digest of what was read of it."""
+        if self._pack is None:
+            return {}
+        return {"resource_pack": {"path": str(self._pack.path), "sha256": self._pack.digest}}
 
     # ---- the contract of World
 
