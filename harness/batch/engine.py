@@ -1,6 +1,6 @@
 """Where workers live: the contract between the scheduler, which decides, and whatever starts and ends processes.
 
-A worker (``worker.work``) talks first and is answered: ``NextLane`` and ``NextTrial`` ask, all other messages only tell.
+A worker (``worker.work``) talks first and is answered: ``NextLane`` and ``NextTrial`` ask, all other messages tell.
 What is played again, what has taken too long and whose fault a dead worker is, decides ``scheduler.play`` for every
 engine alike; an engine carries messages and ends what it is told to end.
 """
@@ -137,7 +137,7 @@ class Engine(Protocol):
 
 
 class InlineEngine:
-    """Plays in this process, one worker after the other: for looking into things, and where a process costs too much."""
+    """Plays in this process, one worker after the other: for a debugger, and where a process costs too much."""
 
     capacity = 1
     can_kill = False

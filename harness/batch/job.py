@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.batch.metrics import Metric
 from harness.batch.store import Store
-from harness.batch.suite import Cell, Recording
+from harness.batch.suite import Cell, RecordingPolicy
 from harness.intervention.intervention import Intervention
 
 __all__ = ["Job", "Lane", "Order"]
@@ -48,7 +48,7 @@ class Job:
         interventions: Of each cell, built.
         store: Where results go.
         metrics: What each trial is asked.
-        recording: Which trials are recorded, and with which hooks.
+        record: Which recordings are kept, and with which hooks.
     """
 
     cells: tuple[Cell, ...]
@@ -57,7 +57,7 @@ class Job:
     interventions: tuple[Sequence[Intervention], ...]
     store: Store
     metrics: tuple[Metric, ...]
-    recording: Recording
+    record: RecordingPolicy
 
     def lane(self, order: Order, *, alone: bool = False) -> Lane:
         """The lane of a trial."""
