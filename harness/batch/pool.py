@@ -120,7 +120,7 @@ def _live(connection: Connection, job: Job, entry: Entry) -> None:
 
     def tell(message: Message) -> Reply:
         connection.send(message)
-        return connection.recv() if isinstance(message, NextLane | NextTrial) else None  # type: ignore[no-any-return]
+        return connection.recv() if isinstance(message, NextLane | NextTrial) else None
 
     # The parent went away, or ends this worker: there is nobody to tell.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from array import array
@@ -260,8 +261,8 @@ def _report(suite: Suite, plan: _Plan, stopped: str | None) -> Report:
 def _row(job: Job, cell: Cell, name: str) -> tuple[Row, list[Failure]]:
     """A cell's results, packed: of a hundred thousand trials there is no room for the files."""
     place = {seed: number for number, seed in enumerate(cell.seeds)}
-    found: dict[int, tuple[list[tuple[int, Measured]], list[float]]] = {}
-    failures, seconds = [], 0.0
+    figures, numbers = dict[int, list[tuple[int, Measured]]](), dict[int, array[float]]()
+    failures, seconds = list[Failure](), 0.0
     for result in job.store.results(name):
         seed = result["seed"]
         if seed not in place:
@@ -270,12 +271,12 @@ def _row(job: Job, cell: Cell, name: str) -> tuple[Row, list[Failure]]:
             failures.append(Failure(Trial(cell, seed), str(result["problem"]), result["status"]))
             continue
         seconds += result["seconds"]
-        values = [result["metrics"].get(metric.name) for metric in job.metrics]
-        found[seed] = ([(each["seed"], Measured(**each["measured"])) for each in result["episodes"]
-                        if each["measured"] is not None],
-                       array("d", (float("nan") if value is None else value for value in values)))  # type: ignore[assignment]
-    order = sorted(found, key=place.__getitem__)
-    measured = {seed: figures for trial in order for seed, figures in found[trial][0]}
-    values = {metric.name: array("d", (found[seed][1][i] for seed in order)) for i, metric in enumerate(job.metrics)}
+        found = [result["metrics"].get(metric.name) for metric in job.metrics]
+        numbers[seed] = array("d", (math.nan if value is None else value for value in found))
+        figures[seed] = [(each["seed"], Measured(**each["measured"])) for each in result["episodes"]
+                         if each["measured"] is not None]
+    order = sorted(numbers, key=place.__getitem__)
+    measured = {episode: figure for seed in order for episode, figure in figures[seed]}
+    values = {metric.name: array("d", (numbers[seed][i] for seed in order)) for i, metric in enumerate(job.metrics)}
     failures.sort(key=lambda failure: place[failure.trial.seed])
     return Row(cell, name, measured, seconds, array("q", order), values), failures
