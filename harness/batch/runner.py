@@ -270,7 +270,8 @@ def _report(suite: Suite, plan: _Plan, stopped: str | None) -> Report:
 def _row(job: Job, cell: Cell, name: str) -> tuple[Row, list[Failure]]:
     """A cell's results, packed: of a hundred thousand trials there is no room for the files."""
     place = {seed: number for number, seed in enumerate(cell.seeds)}
-    figures, numbers = dict[int, list[tuple[int, Measured]]](), dict[int, array[float]]()
+    figures: dict[int, list[tuple[int, Measured]]] = {}
+    numbers: dict[int, array[float]] = {}
     failures, seconds = list[Failure](), 0.0
     for result in job.store.results(name):
         seed = result["seed"]
