@@ -381,11 +381,11 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
     suite = write_tiny(tmp_path, agents="noop")
     with pytest.raises(SuiteError, match="no negative number of workers"):
         run_suite(suite, workers=-1)
-    many = write_tiny(tmp_path, agents="noop", edit=("count: 5", "count: 900000"))
-    with pytest.raises(SuiteError, match=r"more than 1,000,000 trials: 1,800,000[\s\S]*--yes"):
-        run_suite(many, out=tmp_path / "out")
     with pytest.raises(SuiteError, match="loaded already"):
         run_suite(load_suite(suite), only=["agent=noop"])
     (tmp_path / "file").write_text("")
     with pytest.raises(SuiteError, match="cannot write results"):
         run_suite(suite, out=tmp_path / "file")
+    many = write_tiny(tmp_path, agents="noop", edit=("count: 5", "count: 900000"))
+    with pytest.raises(SuiteError, match=r"more than 1,000,000 trials: 1,800,000[\s\S]*--yes"):
+        run_suite(many, out=tmp_path / "out")
