@@ -310,6 +310,17 @@ def test_a_scenario_without_a_target_is_measured_by_outcomes(tmp_path: Path) -> 
     assert treechop.sample("outcome:walked") == {7: 0.0, 3: 0.0} and treechop.sample("outcome:walked.step") == {}
     assert "no target in treechop: held are not measured there" in report.text()
     assert report.samples()["held"][trunk.id] == {7: 0.0, 3: 0.0}
+    assert len(load_suite(path, only=["place=treechop"]).cells) == 1, "the others have what it lacks"
+
+
+def test_an_analysis_as_a_metric(tmp_path: Path) -> None:
+    more = ("name: tiny\nmetrics: [{analysis: attention, name: newest, value: tables/0/rows/0/1}]\n"
+            "record: {first: 1, hooks: ['blocks.*.attn.hook_pattern']}")
+    suite = write_tiny(tmp_path, edit=("name: tiny", more))
+    report = run_suite(suite, out=tmp_path / "out", batch=BATCH, seeds=2, only=["target=trunk"])
+    weights = report.rows[0].sample("newest")
+    assert not report.failures and len(weights) == 2 and all(0 < weight <= 1 for weight in weights.values())
+    assert len(list((tmp_path / "out").glob("trials/*/*/recording"))) == 1, "the other was for the analysis alone"
 
 
 CUTS = """\
