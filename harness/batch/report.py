@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.batch.metrics import CONDITIONS, RATES, Measured
-from harness.batch.suite import Cell, Trial
+from harness.batch.metrics import CONDITIONS, RATES, USUAL, Measured, Metric
+from harness.batch.suite import Cell, Trial, label_text
 from harness.provenance import collect_provenance
 from harness.statistics import wilson
 
@@ -47,10 +47,11 @@ class Rate:
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that could not be played to its end, and what was said."""
+    """A trial that could not be played to its end, and what was said; ``status`` as in its result."""
 
     trial: Trial
     problem: str
+    status: str = "failed"
 
     def __str__(self) -> str:
         return f"{self.trial.cell.title}, seed {self.trial.seed}: {self.problem}"
@@ -63,14 +64,27 @@ class Row:
     Attributes:
         cell: Of the suite.
         id: Its folder in the store.
-        measured: Seed to figures, of the finished trials.
+        measured: An episode's seed to its figures, of the finished trials; empty where there is no target.
         seconds: Wall-clock time of all its episodes; those that share a forward pass count it in full.
+        seeds: Of the finished trials.
+        values: Metric to its numbers, in the order of ``seeds``; NaN where there is none.
     """
 
     cell: Cell
     id: str
     measured: Mapping[int, Measured]
     seconds: float
+    seeds: Sequence[int] = ()
+    values: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> int:
+        """Trials."""
+        return len(self.seeds)
+
+    def sample(self, metric: str) -> dict[int, float]:
+        """A metric's number by seed, of the finished trials that have one."""
+        return {seed: value for seed, value in zip(self.seeds, self.values[metric], strict=True) if value == value}
 
     def rate(self, name: str, given: str | None = None) -> Rate:
         """Share of episodes for which one of ``metrics.RATES`` holds, of all or of those that meet a condition."""
@@ -85,7 +99,11 @@ class Row:
         return {
             "labels": dict(self.cell.labels), "id": self.id, "scenario": self.cell.scenario.name,
             "agent": Path(self.cell.agent).stem, "steps": self.cell.steps,
-            "seeds": {"first": self.cell.seeds.start, "count": len(self.cell.seeds)}, "finished": len(figures),
+            "seeds": {"first": min(self.cell.seeds), "count": len(self.cell.seeds)}, "finished": self.finished,
+            "episodes": self.cell.episodes,
+            "metrics": {name: {"n": len(found := self.sample(name)),
+                               "mean": round(sum(found.values()) / len(found), 6) if found else None}
+                        for name in self.values},
             "rates": {name: self.rate(name).as_dict() for name in RATES},
             "given": {given: {name: self.rate(name, given).as_dict() for name in CONDITIONAL} for given in CONDITIONS},
             "means": means,
@@ -101,9 +119,11 @@ class Report:
         description: What the suite says of itself.
         axes: What tells the rows apart.
         rows: One per cell, in the suite's order.
-        failures: Trials that could not be played in this run.
+        failures: Trials that could not be played to their end, in this run or before.
         agents: Agent to its description.
         batch: Rows of each forward pass.
+        metrics: What each trial was asked.
+        stopped: Why the run ended before everything was played; None when it did not.
     """
 
     suite: str
@@ -113,14 +133,26 @@ class Report:
     failures: tuple[Failure, ...]
     agents: Mapping[str, str]
     batch: int
+    metrics: tuple[Metric, ...] = USUAL
+    stopped: str | None = None
 
     @property
     def missing(self) -> int:
         """Trials that are not finished."""
-        return sum(len(row.cell.seeds) - len(row.measured) for row in self.rows)
+        return sum(len(row.cell.seeds) - row.finished for row in self.rows)
+
+    def samples(self) -> dict[str, dict[str, dict[int, float]]]:
+        """Metric to cell (``Row.id``) to seed to number, of the finished trials."""
+        return {metric.name: {row.id: row.sample(metric.name) for row in self.rows} for metric in self.metrics}
 
     def tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
-        """Title, header and rows of each table: shares of all episodes, and of those that meet a condition."""
+        """Title, header and rows of each table: shares of all episodes, and of those that meet a condition.
+
+        A suite that names its metrics has one table, of these.
+        """
+        if self.metrics != USUAL:
+            return [("Metrics: what happened or not as count, share, 95 % interval; else the mean of n trials",
+                     *self._metrics())]
         every = self._table(list(RATES), [(name, None) for name in RATES])
         columns = [(name, given) for given in CONDITIONS for name in CONDITIONAL]
         titles = [f"{name} | {'approach' if given == 'approached' else given}" for name, given in columns]
@@ -128,15 +160,30 @@ class Report:
         return [("Episodes in which it happened: count, share, 95 % interval", *every),
                 ("The same, of the episodes with an approach, or with any exposure", *some)]
 
+    def _metrics(self) -> tuple[list[str], list[list[str]]]:
+        names = [metric.name for metric in self.metrics]
+        rows = [[*self._labels(row), *(_shown(list(row.sample(name).values()), row.cell.episodes) for name in names)]
+                for row in self.rows]
+        return [*self.axes, *names], rows
+
+    @staticmethod
+    def _labels(row: Row) -> list[str]:
+        return [Path(str(value)).stem if axis == "agent" else label_text(value)
+                for axis, value in row.cell.labels.items()]
+
     def _table(self, titles: Sequence[str], columns: Sequence[tuple[str, str | None]]
                ) -> tuple[list[str], list[list[str]]]:
-        rows = [[*(Path(str(value)).stem if axis == "agent" else str(value)
-                   for axis, value in row.cell.labels.items()), *(str(row.rate(*column)) for column in columns)]
-                for row in self.rows]
+        rows = [[*self._labels(row), *(str(row.rate(*column)) for column in columns)] for row in self.rows]
         return [*self.axes, *titles], rows
 
     def _notes(self) -> list[str]:
         notes = [f"{Path(name).stem}: {description}" for name, description in self.agents.items() if description]
+        lacking = sorted({row.cell.scenario.name for row in self.rows if row.cell.target is None})
+        if lacking and any(metric.of_target for metric in self.metrics):
+            notes.append(f"no target in {', '.join(lacking)}: "
+                         f"{', '.join(m.name for m in self.metrics if m.of_target)} are not measured there")
+        if self.stopped:
+            notes.append(f"stopped: {self.stopped}; the same command goes on")
         if self.missing:
             notes.append(f"{self.missing} of {sum(len(row.cell.seeds) for row in self.rows)} trials are not finished")
         notes += [f"failed: {failure}" for failure in self.failures[:10]]
@@ -169,7 +216,17 @@ class Report:
         return {
             "suite": self.suite, "description": self.description, "axes": list(self.axes), "batch": self.batch,
             "agents": dict(self.agents), "provenance": collect_provenance().as_dict(),
-            "missing": self.missing, "rows": [row.as_dict() for row in self.rows],
-            "failures": [{"labels": dict(f.trial.cell.labels), "seed": f.trial.seed, "problem": f.problem}
+            "missing": self.missing, "stopped": self.stopped, "rows": [row.as_dict() for row in self.rows],
+            "failures": [{"labels": dict(f.trial.cell.labels), "seed": f.trial.seed, "problem": f.problem,
+                          "status": f.status}
                          for f in self.failures],
         }
+
+
+def _shown(values: Sequence[float], episodes: int) -> str:
+    """A metric's cell: a share where every trial says yes or no, else a mean."""
+    if not values:
+        return "-"
+    if episodes == 1 and all(value in (0.0, 1.0) for value in values):
+        return str(Rate.of(int(sum(values)), len(values)))
+    return f"{sum(values) / len(values):.4g} (n {len(values)})"

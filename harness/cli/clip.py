@@ -13,8 +13,8 @@ from harness.agent.clip.files import load_clip
 from harness.agent.clip.tokens import TOKENS, TokenSet
 from harness.analysis.classification import Suppression, classify, suppression_effect
 from harness.analysis.labelled_pictures import COLUMNS, read_labels
+from harness.analysis.words import without_scenario
 from harness.cli.analyse import print_tables
-from harness.cli.intervene import without_scenario
 from harness.cli.names import echo_json
 from harness.cli.progress import Ticker
 from harness.errors import HarnessError
