@@ -46,6 +46,7 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     return Interval(float(found.low), float(found.high))
 
 
+@functools.lru_cache(maxsize=8192)
 def binomial_p(successes: int, trials: int, rate: float, alternative: Alternative = "two-sided") -> float:
     """p-value of the exact binomial test: does it happen at another ("greater", "less") rate than this one?
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.agent.load import read_agent_definition
-from harness.batch.metrics import Target, find_target
+from harness.batch.claims import CLAIM_KEYS, Claim, read_claims
+from harness.batch.metrics import NUMBERS, Target, find_target
 from harness.batch.suite import Cell, Suite
 from harness.errors import AgentError, HarnessError, SuiteError, nearest_names, unknown_name
 from harness.registry import data_dir
@@ -23,9 +24,9 @@ from harness.scenario.problem import Problem, ScenarioFileError
 from harness.scenario.schema import Scenario
 from harness.scenario.source import MAX_BYTES, Entry, Node, Place, Source, SourceProblem, read_tree
 
-__all__ = ["CELL_KEYS", "TOP_KEYS", "SuiteFileError", "load_suite", "parse_suite", "suite_names"]
+__all__ = ["CELL_KEYS", "TOP_KEYS", "SuiteFileError", "find_suite", "load_suite", "parse_suite", "suite_names"]
 
-TOP_KEYS = ("name", "description", "labels", "defaults", "matrix", "include", "exclude")
+TOP_KEYS = ("name", "description", "labels", "defaults", "matrix", "include", "exclude", *CLAIM_KEYS)
 CELL_KEYS = ("scenario", "agent", "steps", "seeds")
 MOST_CELLS = 10_000
 MOST_TRIALS = 1_000_000
@@ -56,7 +57,7 @@ def load_suite(path_or_name: str | Path, *, only: Sequence[str] = ()) -> Suite:
     Raises:
         SuiteError: listing every problem in the file, each with file, line and column.
     """
-    path = _locate(path_or_name)
+    path = find_suite(path_or_name)
     try:
         data = path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
     except OSError as problem:
@@ -79,7 +80,12 @@ def parse_suite(text: str, *, name: str = "<text>", only: Sequence[str] = ()) ->
     return _Reader(Source(name, text), "unnamed", None).suite(only)
 
 
-def _locate(path_or_name: str | Path) -> Path:
+def find_suite(path_or_name: str | Path) -> Path:
+    """The file of a suite.
+
+    Raises:
+        SuiteError: when there is none.
+    """
     text = str(path_or_name)
     if isinstance(path_or_name, str) and text in suite_names():
         return data_dir("scenarios") / "suites" / f"{text}.yaml"
@@ -149,8 +155,22 @@ class _Reader:
                  if (cell := self.cell(combination, list(axes), labels, defaults, kept(combination))) is not None]
         if not self.problems and sum(len(cell.seeds) for cell in cells) > MOST_TRIALS:
             self.complain(f"the suite has more than {MOST_TRIALS:,} trials", None, "use fewer seeds or cells")
+        claims, statistics = read_claims(top, [{axis: v.plain for axis, v in c.axes.items()} for c in combinations],
+                                         tuple(NUMBERS), self.complain)
         self.stop()
-        return Suite(name, " ".join(description.split()), tuple(axes), tuple(cells))
+        return Suite(name, " ".join(description.split()), tuple(axes), tuple(cells), self.comparable(claims, cells),
+                     statistics)
+
+    def comparable(self, claims: Sequence[Claim], cells: Sequence[Cell]) -> tuple[Claim, ...]:
+        """The claims whose cells are played; two that are compared have seeds in common."""
+        seeds = {cell.name: set(cell.seeds) for cell in cells}
+        kept = [claim for claim in claims if claim.cell in seeds and (claim.other is None or claim.other in seeds)]
+        for claim in kept:
+            if claim.other and not seeds[claim.cell] & seeds[claim.other]:
+                self.complain(f"hypotheses: [{claim.cell}] and [{claim.other}] have no seed in common", None,
+                              "cells are compared seed by seed: give both the same")
+        self.stop()
+        return tuple(kept)
 
     # The file ------------------------------------------------------------------------------------------------------
 
@@ -298,7 +318,8 @@ class _Reader:
             return None
         assert scenario is not None and agent is not None and steps is not None
         assert seeds is not None and target is not None
-        return Cell({axis: row[axis].plain for axis in axes}, scenario, agent, steps, seeds, target)
+        return Cell({axis: row[axis].plain for axis in axes}, scenario, agent, steps, seeds, target,
+                    str(self.path(row["scenario"], scenario_names())))
 
     def needed(self, row: _Row, key: str) -> _Value | None:
         if key not in row:

@@ -20,7 +20,7 @@ from harness.scenario.schema import EntitySpec, FillBlocks, LineBlocks, Scenario
 from harness.world.observation import Event, LookedAt, WorldState
 from harness.world.world import World
 
-__all__ = ["APPROACHED", "CONDITIONS", "HELD", "RATES", "Measured", "Meter", "Target", "find_target"]
+__all__ = ["APPROACHED", "CONDITIONS", "HELD", "NUMBERS", "RATES", "Measured", "Meter", "Target", "find_target"]
 
 APPROACHED = 3.0
 """Blocks, level, from the middle of the player to the middle of the target."""
@@ -109,6 +109,10 @@ RATES: Mapping[str, Callable[[Measured], bool]] = {
     "destroyed": lambda m: m.destroyed,
 }
 """Shares of episodes that are reported."""
+
+NUMBERS: Mapping[str, Callable[[Measured], float]] = {
+    **RATES, "contact_ticks": lambda m: m.contact_ticks, "press_edges": lambda m: m.press_edges}
+"""What claims can be about: one number a trial; a rate is 0 or 1."""
 
 CONDITIONS: Mapping[str, Callable[[Measured], bool]] = {
     "approached": RATES["approached"],

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.batch.claims import Claim, Statistics, cell_name
 from harness.batch.metrics import Target
 from harness.scenario.schema import Scenario
 
@@ -23,6 +24,7 @@ class Cell:
         steps: Of each trial, at most.
         seeds: One trial each.
         target: What is measured.
+        file: The scenario's name, or the path of its file.
     """
 
     labels: Mapping[str, Any]
@@ -31,6 +33,12 @@ class Cell:
     steps: int
     seeds: range
     target: Target
+    file: str
+
+    @property
+    def name(self) -> str:
+        """Its axes and their values: what claims and baselines call it."""
+        return cell_name(self.labels)
 
     @property
     def title(self) -> str:
@@ -55,12 +63,16 @@ class Suite:
         description: Free text.
         axes: Names of the matrix' axes.
         cells: In the order of the file: the last axis changes quickest, cells of their own come last.
+        claims: What is claimed of the cells.
+        statistics: How the claims are decided.
     """
 
     name: str
     description: str
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
+    claims: tuple[Claim, ...] = ()
+    statistics: Statistics = Statistics()
 
     def trials(self) -> Iterator[Trial]:
         """Every cell with every seed of it."""

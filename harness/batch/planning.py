@@ -1,0 +1,98 @@
+"""What a suite can see, said before it is played: the smallest differences, after the correction for all its claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from harness.batch.claims import Claim, Statistics
+from harness.batch.judging import look_sizes
+from harness.statistics import (
+    minimum_detectable_mean,
+    minimum_detectable_paired_difference,
+    minimum_detectable_rate,
+    spending,
+)
+
+__all__ = ["error_per_claim", "plan_lines"]
+
+
+def error_per_claim(n_claims: int, n_seeds: int, statistics: Statistics) -> float:
+    """The level at which each claim is tested at the least: its share of the family error, and its last look's."""
+    return statistics.family_error / n_claims * spending(len(look_sizes(n_seeds, statistics)))[-1]
+
+
+def plan_lines(claims: Sequence[Claim], seeds: Mapping[str, Sequence[int]], statistics: Statistics,
+               rates: Collection[str]) -> list[str]:
+    """The smallest difference that each sort of claim will find, in words; nothing without claims.
+
+    What is stated is found in ``statistics.power`` of runs. The tests of other claims are taken to find nothing, and of
+    two rates, the sides are taken to be unrelated and around one half: all of it the worst case.
+
+    Args:
+        claims: The suite's.
+        seeds: Cell to its seeds.
+        statistics: The suite's.
+        rates: Metrics that are 0 or 1 in every trial.
+    """
+    if not claims:
+        return []
+    groups: dict[tuple[str, str, bool, float, int, float | None], int] = {}
+    for claim in claims:
+        own = set(seeds[claim.cell])
+        n = len(own & set(seeds[claim.other])) if claim.other else len(own)
+        number = None if isinstance(claim.reference, str) else claim.reference
+        key = (claim.metric, claim.relation, claim.against_baseline, claim.margin, n, number)
+        groups[key] = groups.get(key, 0) + 1
+    method = ("Holm, family error" if statistics.correction == "holm"
+              else "Benjamini-Hochberg, false discovery rate")
+    lines = [f"{len(claims)} claims, tested together ({method} {statistics.family_error:.2%}). "
+             f"What will be found in {statistics.power:.0%} of runs:"]
+    for (metric, relation, baseline, margin, n, number), count in groups.items():
+        alpha = error_per_claim(len(claims), n, statistics)
+        to = f"{number:g}" if number is not None else "the baseline" if baseline else "another cell"
+        sees = _seen(relation, margin, baseline, n, number, alpha, statistics.power, metric in rates)
+        lines.append(f"  {metric}, {relation.replace('_', ' ')} {to} ({count} {'claim' if count == 1 else 'claims'}): "
+                     f"with {n} seeds you will see {sees}")
+    return lines
+
+
+def _seen(relation: str, margin: float, baseline: bool, n: int, number: float | None, alpha: float, power: float,
+          rate: bool) -> str:
+    two_sided = relation in ("equal", "different")
+    alpha, beyond = alpha / 2 if two_sided else alpha, f" beyond {abs(margin):g}" if margin else ""
+    if not rate:
+        least = minimum_detectable_mean(n, alpha, power)
+        return (f"differences >= {least:.2f} standard deviations of the paired differences{beyond}"
+                if not math.isnan(least) else "nothing: there are too few")
+    if number is not None:
+        # A rate can move away from a number both ways; the farther one is stated, unless there is no room for it.
+        ways = [minimum_detectable_rate(n, at, alpha, power) for at in (number, 1 - number) if 0 <= at < 1]
+        least = max((way for way in ways if not math.isnan(way)), default=math.nan)
+        return _rounded(least, beyond)
+    if relation in ("at_least", "at_most") and not baseline:
+        sign = 1 if relation == "at_least" else -1
+        shown, refuted = (minimum_detectable_paired_difference(n, alpha, power, m) for m in (margin, -margin))
+        return (f"it shown by differences {_from(sign, margin + shown)}, "
+                f"and refuted by {_from(-sign, refuted - margin)}")
+    least, one_way = (minimum_detectable_paired_difference(n, alpha, power, margin if two_sided else -margin, one_way=way)
+                      for way in (False, True))
+    if math.isnan(least):
+        return f"{_rounded(one_way, beyond)}{'' if math.isnan(one_way) else ', if seeds change in one direction only'}"
+    extra = f" (>= {_up(one_way):.2f} if seeds change in one direction only)" if one_way < least else ""
+    return _rounded(least, beyond) + extra
+
+
+def _from(sign: int, least: float) -> str:
+    if math.isnan(least):
+        return "nothing: there are too few"
+    return f"{'>=' if sign > 0 else '<='} {sign * _up(least):+.2f}"
+
+
+def _up(least: float) -> float:
+    """To two digits, and never below."""
+    return math.ceil(least * 100 - 1e-6) / 100
+
+
+def _rounded(least: float, beyond: str) -> str:
+    return "nothing: there are too few" if math.isnan(least) else f"differences >= {_up(least):.2f}{beyond}"
