@@ -237,8 +237,9 @@ def risk_difference(both: int, only_first: int, only_second: int, neither: int, 
     crossed = both * neither - only_first * only_second
     # Of positive crossed products, half of n is taken off, and no more than there is.
     phi = (max(crossed - n / 2, 0.0) if crossed > 0 else crossed) / math.sqrt(margins) if margins else 0.0
-    low, high = ((a * a - 2 * phi * a * b + b * b) for a, b in ((p - one.low, two.high - q), (one.high - p, q - two.low)))
-    return p - q, Interval(max(-1.0, p - q - math.sqrt(max(0.0, low))), min(1.0, p - q + math.sqrt(max(0.0, high))))
+    down, up = (math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b))
+                for a, b in ((p - one.low, two.high - q), (one.high - p, q - two.low)))
+    return p - q, Interval(max(-1.0, p - q - down), min(1.0, p - q + up))
 
 
 def cohens_h(first: float, second: float) -> float:
@@ -265,9 +266,9 @@ def sign_flip(differences: Sequence[float], alternative: Alternative = "two-side
     """p-value of the paired randomisation test (R. A. Fisher, 1935): is the mean of differences another than 0?
 
     Exact when a difference d is as likely as -d: always where the two sides of a pair could be exchanged. For the
-    mean of skewed differences it is approximate, as Student's t is (J. Romano, 1990). Signs are drawn at random until as
-    many sums as 50 lie as far out (J. Besag and P. Clifford, "Sequential Monte Carlo p-values", Biometrika 78, 1991),
-    so that only small p-values take all draws.
+    mean of skewed differences it is approximate, as Student's t is (J. Romano, 1990). Signs are drawn at random until
+    50 sums lie as far out (J. Besag and P. Clifford, "Sequential Monte Carlo p-values", Biometrika 78, 1991), so that
+    only small p-values take all draws.
 
     Args:
         differences: [n].
@@ -355,7 +356,7 @@ def _from_score(pairs: int, margin: float, threshold: float) -> npt.NDArray[np.i
 
 def _tails(pairs: int, least: npt.NDArray[np.int64], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
            ) -> npt.NDArray[np.float64]:
-    """Chance of rejection, for each pair of chances [points]: at least ``least[c]`` of the first kind beside c others."""
+    """Chance of rejection for each pair of chances [points]: ``least[c]`` or more of the first kind beside c others."""
     from scipy.stats import binom
 
     c = np.arange(pairs + 1)[:, None]

@@ -1,9 +1,9 @@
 """What a suite's trials came to when somebody approved it, kept beside the suite: read, written, held against a run.
 
 What a trial depends on falls into three parts. The *question* (scenario, steps, everything not named here) must be the
-same, or nothing can be compared. What is *under test* (the agent, and Harness itself) may differ when the user says so:
-otherwise a run against it is refused, with the words of what changed. The *environment* (PyTorch, the kind of processor,
-rows of a forward pass) moves the last bits of a sum; it is noted, and the statistics of all seeds decide.
+same, or nothing can be compared. What is *under test* (the agent, and Harness itself) may differ when the user says
+so: otherwise a run against it is refused, with the words of what changed. The *environment* (PyTorch, the kind of
+processor, rows of a forward pass) moves the last bits of a sum; it is noted, and the statistics of all seeds decide.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MOST_BYTES = 500_000_000
 
 
 class ChangedError(SuiteError):
-    """What is under test is another than when the baseline was approved. No bad input: a change somebody must look at."""
+    """What is under test is another than was approved. That is no bad input, but a change somebody must look at."""
 
     exit_code = 1
 
@@ -87,7 +87,7 @@ class Baseline:
                 continue
             if claim.cell not in self.cells:
                 near = nearest_names(claim.cell, self.cells, 1)
-                raise self._stale(f"the baseline has no cell [{claim.cell}]" + (f"; it has [{near[0]}]" if near else ""))
+                raise self._stale(f"the baseline has no cell [{claim.cell}]{f'; it has [{near[0]}]' if near else ''}")
             if claim.cell not in self.samples.get(claim.metric, {}):
                 raise self._stale(f"the baseline has no {claim.metric} of the cell [{claim.cell}]")
             then, now = self.cells[claim.cell], _parts(keys[claim.cell])
@@ -133,24 +133,23 @@ def baseline_path(suite_file: Path) -> Path:
     return suite_file.with_name(f"{suite_file.stem}.baseline.json")
 
 
-def make_baseline(suite: str, keys: Mapping[str, Mapping[str, Any]], samples: Samples, *, suite_digest: str,
-                  command: str) -> Baseline:
+def make_baseline(suite: str, keys: Mapping[str, Mapping[str, Any]], samples: Samples, *, command: str
+                  ) -> Baseline:
     """Approve results.
 
     Args:
         suite: Its name.
         keys: As for ``Baseline.check``.
         samples: All results.
-        suite_digest: Of its file or content.
         command: That approves.
     """
     try:
         who = getpass.getuser()
     except (KeyError, OSError):
         who = None
-    about = {"who": who, "when": datetime.now(UTC).isoformat(timespec="seconds"), "command": command,
-             "suite_digest": suite_digest, "provenance": collect_provenance().as_dict()}
     cells = {name: {"key": _parts(key), "agent": _identity(key["agent"])} for name, key in keys.items()}
+    about = {"who": who, "when": datetime.now(UTC).isoformat(timespec="seconds"), "command": command,
+             "suite_digest": digest(cells), "provenance": collect_provenance().as_dict()}
     return Baseline(suite, cells, samples, about)
 
 

@@ -9,8 +9,8 @@ claims depend on each other (Holm), and so is the chance that any false one is c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,13 +113,21 @@ class _Evidence:
 
     @property
     def differences(self) -> list[float]:
-        others = [self.other] * len(self.one) if isinstance(self.other, float) else self.other
-        return [a - b for a, b in zip(self.one, others, strict=True)]
+        if isinstance(self.other, float):
+            return [a - self.other for a in self.one]
+        return [a - b for a, b in zip(self.one, self.other, strict=True)]
 
     @property
     def rates(self) -> bool:
         """Whether everything is 0 or 1."""
         return {*self.one, *(() if isinstance(self.other, float) else self.other)} <= {0.0, 1.0}
+
+    def of(self, seeds: Collection[int]) -> _Evidence:
+        """The part of these seeds."""
+        kept = [i for i, seed in enumerate(self.seeds) if seed in seeds]
+        other = self.other if isinstance(self.other, float) else tuple(self.other[i] for i in kept)
+        return replace(self, seeds=tuple(self.seeds[i] for i in kept), one=tuple(self.one[i] for i in kept),
+                       other=other)
 
     def _pairs(self) -> tuple[int, int, int, int]:
         """Both, the cell only, the other only, neither."""
@@ -198,7 +206,7 @@ def look_sizes(n: int, statistics: Statistics) -> list[int]:
 
 
 def decide(claims: Sequence[Claim], samples: Samples, statistics: Statistics, *, baseline: Samples | None = None,
-           seeds: Mapping[str, Sequence[int]] | None = None) -> list[Decision]:
+           seeds: Mapping[str, Sequence[int]] | None = None, interim: bool = False) -> list[Decision]:
     """Test all claims together.
 
     Args:
@@ -207,6 +215,7 @@ def decide(claims: Sequence[Claim], samples: Samples, statistics: Statistics, *,
         statistics: The suite's.
         baseline: What came out when it was approved; None when nothing is approved.
         seeds: Cell to all its seeds in the order of playing; needed when trials may end early.
+        interim: More trials are to come: a block of seeds that is not whole is not looked at.
 
     Raises:
         ValueError: for sequential statistics without seeds.
@@ -214,8 +223,11 @@ def decide(claims: Sequence[Claim], samples: Samples, statistics: Statistics, *,
     if statistics.sequential and seeds is None:
         raise ValueError("sequential statistics need the planned seeds")
     least_p = statistics.family_error / max(1, len(claims))
+    if statistics.sequential:
+        least_p /= 2 * max([1, *(len(look_sizes(len(of), statistics)) for of in (seeds or {}).values())])
     resamples = int(min(_MOST_RESAMPLES, max(10_000, 20 / least_p)))
-    found = [_looks(claim, samples, statistics, baseline or {}, seeds or {}, resamples) for claim in claims]
+    found = [_looks(claim, _evidence(claim, samples, baseline or {}, resamples), statistics, seeds or {}, interim)
+             for claim in claims]
     adjust = holm if statistics.correction == "holm" else benjamini_hochberg
     if_true, if_false = (adjust([each[side] for each in found]) for side in (1, 2))
     decisions = []
@@ -225,25 +237,21 @@ def decide(claims: Sequence[Claim], samples: Samples, statistics: Statistics, *,
     return decisions
 
 
-def _looks(claim: Claim, samples: Samples, statistics: Statistics, baseline: Samples,
-           planned: Mapping[str, Sequence[int]], resamples: int) -> tuple[_Evidence, float, float, float]:
+def _looks(claim: Claim, whole: _Evidence, statistics: Statistics, planned: Mapping[str, Sequence[int]],
+           interim: bool) -> tuple[_Evidence, float, float, float]:
     """All evidence, its two p-values over the looks that were had, and the confidence of an interval."""
-    whole = _evidence(claim, samples, baseline, resamples)
     if not statistics.sequential:
         return whole, *_p_values(claim, whole), _CONFIDENCE
-    other = planned[claim.other] if claim.other else planned[claim.cell]
-    order = [seed for seed in planned[claim.cell] if seed in set(other)]
+    other = set(planned[claim.other or claim.cell])
+    order = [seed for seed in planned[claim.cell] if seed in other]
     sizes = look_sizes(len(order), statistics)
-    shares, place = spending(len(sizes)), {seed: i for i, seed in enumerate(order)}
-    reached = max((place[seed] + 1 for seed in whole.seeds if seed in place), default=0)
-    p_values = []
-    for before, size in zip([0, *sizes], sizes, strict=False):
-        if before < reached:
-            kept = [i for i, seed in enumerate(whole.seeds) if place.get(seed, size) < size]
-            part = _Evidence(tuple(whole.seeds[i] for i in kept), tuple(whole.one[i] for i in kept),
-                             whole.other if isinstance(whole.other, float) else tuple(whole.other[i] for i in kept),
-                             resamples * 2 * len(sizes))
-            p_values.append(_p_values(claim, part))
+    shares, p_values, had = spending(len(sizes)), [], 0
+    for size in sizes:
+        part = whole.of(set(order[:size]))
+        if len(part.seeds) == had or (interim and len(part.seeds) < size):
+            break
+        had = len(part.seeds)
+        p_values.append(_p_values(claim, part))
     p_true, p_false = (sequential_p([p[side] for p in p_values], shares) for side in (0, 1))
     return whole, p_true, p_false, 1 - (1 - _CONFIDENCE) * (shares[len(p_values) - 1] if p_values else 1)
 
@@ -344,7 +352,8 @@ def _numbers(claim: Claim, evidence: _Evidence, interval: Interval) -> str:
         text = f"{told(value)} here, {told(reference)} {where}"
     else:
         text = f"{told(value)}, to be compared with {reference:g}"
-    return f"{text}: a difference of {value - reference:+.3g} [{interval.low:+.3g}, {interval.high:+.3g}] over {n} seeds"
+    return (f"{text}: a difference of {value - reference:+.3g} [{interval.low:+.3g}, {interval.high:+.3g}] "
+            f"over {n} seeds")
 
 
 def _outcome(decision: Decision, lenient: bool) -> str:

@@ -75,7 +75,8 @@ def _seen(relation: str, margin: float, baseline: bool, n: int, number: float | 
         shown, refuted = (minimum_detectable_paired_difference(n, alpha, power, m) for m in (margin, -margin))
         return (f"it shown by differences {_from(sign, margin + shown)}, "
                 f"and refuted by {_from(-sign, refuted - margin)}")
-    least, one_way = (minimum_detectable_paired_difference(n, alpha, power, margin if two_sided else -margin, one_way=way)
+    limit = margin if two_sided else -margin
+    least, one_way = (minimum_detectable_paired_difference(n, alpha, power, limit, one_way=way)
                       for way in (False, True))
     if math.isnan(least):
         return f"{_rounded(one_way, beyond)}{'' if math.isnan(one_way) else ', if seeds change in one direction only'}"

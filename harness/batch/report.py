@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.batch.metrics import CONDITIONS, RATES, Measured
+from harness.batch.judging import Samples, Verdict
+from harness.batch.metrics import CONDITIONS, NUMBERS, RATES, Measured
 from harness.batch.suite import Cell, Trial
 from harness.provenance import collect_provenance
 from harness.statistics import wilson
 
-__all__ = ["Failure", "Rate", "Report", "Row"]
+__all__ = ["Failure", "Rate", "Report", "Row", "samples_of"]
 
 CONDITIONAL = ("contact", "held", "pressed")
 """Shares that are also given of the episodes that meet a condition."""
@@ -65,12 +66,14 @@ class Row:
         id: Its folder in the store.
         measured: Seed to figures, of the finished trials.
         seconds: Wall-clock time of all its episodes; those that share a forward pass count it in full.
+        key: All that its numbers depend on beside the seed.
     """
 
     cell: Cell
     id: str
     measured: Mapping[int, Measured]
     seconds: float
+    key: Mapping[str, Any]
 
     def rate(self, name: str, given: str | None = None) -> Rate:
         """Share of episodes for which one of ``metrics.RATES`` holds, of all or of those that meet a condition."""
@@ -92,6 +95,12 @@ class Row:
         }
 
 
+def samples_of(rows: Sequence[Row]) -> Samples:
+    """Metric to cell name to seed to number."""
+    return {metric: {row.cell.name: {seed: float(number(m)) for seed, m in row.measured.items()} for row in rows}
+            for metric, number in NUMBERS.items()}
+
+
 @dataclass(frozen=True)
 class Report:
     """All cells' results.
@@ -104,6 +113,8 @@ class Report:
         failures: Trials that could not be played in this run.
         agents: Agent to its description.
         batch: Rows of each forward pass.
+        verdicts: What became of the suite's claims.
+        spared: Trials that were not needed, since all was decided without them.
     """
 
     suite: str
@@ -113,11 +124,23 @@ class Report:
     failures: tuple[Failure, ...]
     agents: Mapping[str, str]
     batch: int
+    verdicts: tuple[Verdict, ...] = ()
+    spared: int = 0
 
     @property
     def missing(self) -> int:
-        """Trials that are not finished."""
-        return sum(len(row.cell.seeds) - len(row.measured) for row in self.rows)
+        """Trials that are not finished, and were to be."""
+        return sum(len(row.cell.seeds) - len(row.measured) for row in self.rows) - self.spared
+
+    @property
+    def refuted(self) -> tuple[Verdict, ...]:
+        """The claims that do not hold."""
+        return tuple(verdict for verdict in self.verdicts if verdict.passed is False)
+
+    @property
+    def samples(self) -> Samples:
+        """Metric to cell name to seed to number, of the finished trials."""
+        return samples_of(self.rows)
 
     def tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
         """Title, header and rows of each table: shares of all episodes, and of those that meet a condition."""
@@ -137,6 +160,8 @@ class Report:
 
     def _notes(self) -> list[str]:
         notes = [f"{Path(name).stem}: {description}" for name, description in self.agents.items() if description]
+        if self.spared:
+            notes.append(f"{self.spared} trials were not needed: all that is claimed of their cells is decided")
         if self.missing:
             notes.append(f"{self.missing} of {sum(len(row.cell.seeds) for row in self.rows)} trials are not finished")
         notes += [f"failed: {failure}" for failure in self.failures[:10]]
@@ -152,6 +177,8 @@ class Report:
             lines = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
                      for line in [header, *rows]]
             parts.append("\n".join([title, "", lines[0], "  ".join("-" * width for width in widths), *lines[1:]]))
+        if self.verdicts:
+            parts.append("\n".join(["What was claimed", "", *map(str, self.verdicts)]))
         notes = "\n".join(self._notes())
         return "\n\n".join([*parts, notes] if notes else parts)
 
@@ -169,7 +196,8 @@ class Report:
         return {
             "suite": self.suite, "description": self.description, "axes": list(self.axes), "batch": self.batch,
             "agents": dict(self.agents), "provenance": collect_provenance().as_dict(),
-            "missing": self.missing, "rows": [row.as_dict() for row in self.rows],
+            "missing": self.missing, "spared": self.spared,
+            "verdicts": [verdict.as_dict() for verdict in self.verdicts], "rows": [row.as_dict() for row in self.rows],
             "failures": [{"labels": dict(f.trial.cell.labels), "seed": f.trial.seed, "problem": f.problem}
                          for f in self.failures],
         }

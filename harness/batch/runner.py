@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.batch.baseline import Baseline
+from harness.batch.judging import judge
 from harness.batch.load import load_suite
-from harness.batch.metrics import Measured
+from harness.batch.metrics import RATES, Measured
+from harness.batch.planning import plan_lines
 from harness.batch.pool import play_in_processes
-from harness.batch.report import Failure, Report, Row
+from harness.batch.report import Failure, Report, Row, samples_of
+from harness.batch.sequential import settled
 from harness.batch.store import Store, cell_id, cell_key
-from harness.batch.suite import Suite, Trial
+from harness.batch.suite import Cell, Suite, Trial
 from harness.batch.worker import Job, Order, load_player, play_orders
 from harness.errors import SuiteError
 from harness.provenance import collect_provenance
+from harness.scenario.load import load_scenario
 
-__all__ = ["BATCH", "Progress", "run_suite"]
+__all__ = ["BATCH", "Progress", "replay_command", "run_suite", "sight"]
 
 BATCH = 16
 """Rows of each forward pass, unless asked otherwise."""
@@ -33,7 +39,8 @@ class Progress(Protocol):
 
 
 def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, workers: int = 1, batch: int = BATCH,
-              only: Sequence[str] = (), seeds: int | None = None, progress: Progress | None = None) -> Report:
+              only: Sequence[str] = (), seeds: int | None = None, progress: Progress | None = None,
+              baseline: Baseline | None = None, across: Collection[str] = ()) -> Report:
     """Play every trial of a suite that is not finished yet, and tell what came of all of them.
 
     A trial's numbers depend on its cell, its seed, the agent's weights, ``batch``, the version of PyTorch and the kind
@@ -48,9 +55,13 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
         only: As for ``load_suite``, when ``suite`` is a name or file.
         seeds: At most so many seeds per cell.
         progress: Told of steps.
+        baseline: Approved results, which the suite's expectations are held against.
+        across: Of ``baseline.UNDER_TEST``: what may differ from the baseline's.
 
     Raises:
-        SuiteError: for a mistake in the suite, or an output folder that cannot be written.
+        ChangedError: when the baseline is of another agent or version, and ``across`` does not allow it.
+        SuiteError: for a mistake in the suite, an output folder that cannot be written, or a baseline that answers
+            another question.
         AgentError: for an agent that cannot be loaded.
     """
     if workers < 1 or batch < 1 or (seeds is not None and seeds < 1):
@@ -67,18 +78,66 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
     store = Store(Path("batches") / chosen.name if out is None else Path(out))
     agents = {name: load_player(name).provenance() for name in dict.fromkeys(cell.agent for cell in chosen.cells)}
     keys = [cell_key(cell, agents[cell.agent], batch) for cell in chosen.cells]
+    note = "" if baseline is None else baseline.check(
+        chosen.name, chosen.claims, {cell.name: key for cell, key in zip(chosen.cells, keys, strict=True)},
+        across=across)
     job = Job(chosen.cells, tuple(cell_id(cell, key) for cell, key in zip(chosen.cells, keys, strict=True)), store,
               batch)
     for cell, name, key in zip(chosen.cells, job.ids, keys, strict=True):
         store.begin(name, {"suite": chosen.name, "labels": dict(cell.labels), "key": key,
                            "agent": dict(agents[cell.agent]), "provenance": collect_provenance().as_dict()})
-    done = [store.finished(name) for name in job.ids]
-    orders = [Order(number, seed) for number, cell in enumerate(chosen.cells) for seed in cell.seeds
-              if seed not in done[number]]
-    failures = [Failure(Trial(chosen.cells[order.cell], order.seed), problem)
-                for order, problem in _play(job, orders, min(workers, len(orders)), _Counter(job, orders, progress))
-                if problem is not None]
-    return _report(chosen, job, agents, failures)
+    failures, spared = [], 0
+    for orders, left_out in _rounds(chosen, job, baseline):
+        spared += left_out
+        played = _play(job, orders, min(workers, len(orders)), _Counter(job, orders, progress))
+        failures += [Failure(Trial(chosen.cells[order.cell], order.seed), problem)
+                     for order, problem in played if problem is not None]
+    rows = _rows(job, keys)
+    by_name = {cell.name: cell for cell in chosen.cells}
+    verdicts = judge(chosen.claims, samples_of(rows), chosen.statistics, note=note, seeds=_seeds(chosen),
+                     baseline=None if baseline is None else baseline.samples,
+                     replay=lambda name, seed: replay_command(by_name[name], seed))
+    descriptions = {name: str(about.get("description", "")) for name, about in agents.items()}
+    return Report(chosen.name, chosen.description, chosen.axes, rows, tuple(failures), descriptions, job.batch,
+                  verdicts, spared)
+
+
+def sight(suite: Suite) -> list[str]:
+    """The smallest differences that a suite's claims will find, in words, before it is played."""
+    return plan_lines(suite.claims, _seeds(suite), suite.statistics, RATES)
+
+
+def replay_command(cell: Cell, seed: int) -> str:
+    """The command that plays a trial again, alone and recorded."""
+    usual = load_scenario(cell.file).parameters
+    settings = [f"{name}={parameter.default}" for name, parameter in cell.scenario.parameters.items()
+                if parameter.default != usual[name].default]
+    words = ["harness", "run", cell.file, "--agent", cell.agent, "--seed", str(seed), "--steps", str(cell.steps)]
+    return shlex.join(words + [word for setting in settings for word in ("--set", setting)])
+
+
+def _seeds(suite: Suite) -> dict[str, Sequence[int]]:
+    return {cell.name: cell.seeds for cell in suite.cells}
+
+
+def _rounds(suite: Suite, job: Job, baseline: Baseline | None) -> Iterator[tuple[list[Order], int]]:
+    """What is to be played, at once or block by block, and how many trials of each block are not needed."""
+    longest = max(len(cell.seeds) for cell in suite.cells)
+    block = suite.statistics.block if suite.statistics.sequential else longest
+    for first in range(0, longest, block):
+        known = [job.store.finished(name) for name in job.ids]
+        done: frozenset[str] = frozenset()
+        if first:
+            done = settled(suite.claims, samples_of(_rows(job)), suite.statistics, _seeds(suite),
+                           baseline=None if baseline is None else baseline.samples)
+        orders, spared = [], 0
+        for number, cell in enumerate(suite.cells):
+            open_seeds = [seed for seed in cell.seeds[first:first + block] if seed not in known[number]]
+            if cell.name in done:
+                spared += len(open_seeds)
+            else:
+                orders += [Order(number, seed) for seed in open_seeds]
+        yield orders, spared
 
 
 def _play(job: Job, orders: Sequence[Order], workers: int, ticked: Callable[[int], None]
@@ -109,12 +168,11 @@ class _Counter:
             self._progress.to(self._n)
 
 
-def _report(suite: Suite, job: Job, agents: Mapping[str, Mapping[str, Any]], failures: Sequence[Failure]) -> Report:
+def _rows(job: Job, keys: Sequence[Mapping[str, Any]] = ()) -> tuple[Row, ...]:
     rows = []
-    for cell, name in zip(suite.cells, job.ids, strict=True):
+    for number, (cell, name) in enumerate(zip(job.cells, job.ids, strict=True)):
         results = job.store.finished(name)
         kept = {seed: results[seed] for seed in cell.seeds if seed in results}
         rows.append(Row(cell, name, {seed: Measured(**result["measured"]) for seed, result in kept.items()},
-                        sum(result["seconds"] for result in kept.values())))
-    descriptions = {name: str(about.get("description", "")) for name, about in agents.items()}
-    return Report(suite.name, suite.description, suite.axes, tuple(rows), tuple(failures), descriptions, job.batch)
+                        sum(result["seconds"] for result in kept.values()), keys[number] if keys else {}))
+    return tuple(rows)

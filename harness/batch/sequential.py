@@ -22,7 +22,7 @@ def settled(claims: Sequence[Claim], samples: Samples, statistics: Statistics, s
 
     Args:
         claims: The suite's; all of them.
-        samples: What came out so far, of whole blocks of seeds.
+        samples: What came out so far.
         statistics: The suite's.
         seeds: Cell to all its seeds in the order of playing.
         baseline: What came out when it was approved.
@@ -30,8 +30,8 @@ def settled(claims: Sequence[Claim], samples: Samples, statistics: Statistics, s
     if not statistics.sequential:
         return frozenset()
     open_cells, named = set[str](), set[str]()
-    for claim, decision in zip(claims, decide(claims, samples, statistics, baseline=baseline, seeds=seeds),
-                               strict=True):
+    decisions = decide(claims, samples, statistics, baseline=baseline, seeds=seeds, interim=True)
+    for claim, decision in zip(claims, decisions, strict=True):
         cells = {claim.cell, *([claim.other] if claim.other else [])}
         named |= cells
         if decision.shown is None:
