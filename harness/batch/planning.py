@@ -51,9 +51,10 @@ def plan_lines(claims: Sequence[Claim], seeds: Mapping[str, Sequence[int]], stat
     for (metric, relation, baseline, margin, n, number), count in groups.items():
         alpha = error_per_claim(len(claims), n, statistics)
         to = f"{number:g}" if number is not None else "the baseline" if baseline else "another cell"
+        to += f" by {margin:g}" if margin and not baseline and number is None else ""
         sees = _seen(relation, margin, baseline, n, number, alpha, statistics.power, metric in rates)
         lines.append(f"  {metric}, {relation.replace('_', ' ')} {to} ({count} {'claim' if count == 1 else 'claims'}): "
-                     f"with {n} seeds you will see {sees}")
+                     f"with {n} seeds {sees}")
     return lines
 
 
@@ -63,31 +64,23 @@ def _seen(relation: str, margin: float, baseline: bool, n: int, number: float | 
     alpha, beyond = alpha / 2 if two_sided else alpha, f" beyond {abs(margin):g}" if margin else ""
     if not rate:
         least = minimum_detectable_mean(n, alpha, power)
-        return (f"differences >= {least:.2f} standard deviations of the paired differences{beyond}"
-                if not math.isnan(least) else "nothing: there are too few")
+        return _sees(least, f" standard deviations of the paired differences{beyond}")
     if number is not None:
         # A rate can move away from a number both ways; the farther one is stated, unless there is no room for it.
         ways = [minimum_detectable_rate(n, at, alpha, power) for at in (number, 1 - number) if 0 <= at < 1]
-        least = max((way for way in ways if not math.isnan(way)), default=math.nan)
-        return _rounded(least, beyond)
+        return _sees(max((way for way in ways if not math.isnan(way)), default=math.nan), beyond)
     if relation in ("at_least", "at_most") and not baseline:
         sign = 1 if relation == "at_least" else -1
         shown, refuted = (minimum_detectable_paired_difference(n, alpha, power, m) for m in (margin, -margin))
-        return (f"it shown by differences {_from(sign, margin + shown)}, "
-                f"and refuted by {_from(-sign, refuted - margin)}")
+        return (f"you will see it shown by {_side(sign, margin + shown)}, "
+                f"and refuted by {_side(-sign, refuted - margin)}")
     limit = margin if two_sided else -margin
     least, one_way = (minimum_detectable_paired_difference(n, alpha, power, limit, one_way=way)
                       for way in (False, True))
     if math.isnan(least):
-        return f"{_rounded(one_way, beyond)}{'' if math.isnan(one_way) else ', if seeds change in one direction only'}"
+        return _sees(one_way, f"{beyond}, if seeds change in one direction only")
     extra = f" (>= {_up(one_way):.2f} if seeds change in one direction only)" if one_way < least else ""
-    return _rounded(least, beyond) + extra
-
-
-def _from(sign: int, least: float) -> str:
-    if math.isnan(least):
-        return "nothing: there are too few"
-    return f"{'>=' if sign > 0 else '<='} {sign * _up(least):+.2f}"
+    return _sees(least, beyond + extra)
 
 
 def _up(least: float) -> float:
@@ -95,5 +88,12 @@ def _up(least: float) -> float:
     return math.ceil(least * 100 - 1e-6) / 100
 
 
-def _rounded(least: float, beyond: str) -> str:
-    return "nothing: there are too few" if math.isnan(least) else f"differences >= {_up(least):.2f}{beyond}"
+def _sees(least: float, more: str) -> str:
+    return ("you will see no difference: more seeds are needed" if math.isnan(least)
+            else f"you will see differences >= {_up(least):.2f}{more}")
+
+
+def _side(sign: int, least: float) -> str:
+    if math.isnan(least):
+        return "no difference (more seeds are needed)"
+    return f"differences {'>=' if sign > 0 else '<='} {sign * _up(least):+.2f}"
