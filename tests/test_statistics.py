@@ -57,7 +57,7 @@ def test_the_interval_holds_the_estimate_and_turns_with_the_sides(counts: tuple[
 
 
 def test_the_paired_interval_covers() -> None:
-    """95 % of intervals hold the true difference, by exact sums over all outcomes of 25 pairs (Newcombe: 0.95 or so)."""
+    """95 % of intervals hold the true difference, by exact sums over all outcomes of 25 pairs."""
     n, (p11, p10, p01) = 25, (0.4, 0.3, 0.1)
     covered = total = 0.0
     for b, c in product(range(n + 1), repeat=2):

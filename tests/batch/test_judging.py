@@ -116,7 +116,7 @@ def test_no_claim_is_shown_and_refuted(pairs: list[tuple[bool, bool]], margin: f
     one, other = zip(*pairs, strict=True)
     (found,) = decide([claim], {"held": {HERE: of(one), THERE: of(other)}}, USUAL)
     assert found.p_true + found.p_false >= 1 - 1e-9 or found.p_true > 0.005 or found.p_false > 0.005
-    assert 0 <= min(found.p_true, found.p_false) and max(found.p_true, found.p_false) <= 1
+    assert min(found.p_true, found.p_false) >= 0 and max(found.p_true, found.p_false) <= 1
 
 
 EARLY = Statistics(sequential=True, block=10)
