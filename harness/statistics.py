@@ -287,7 +287,7 @@ def sign_flip(differences: Sequence[float], alternative: Alternative = "two-side
     rng = np.random.default_rng(seed)
     least = values.sum() - 1e-9 * np.abs(values).sum()  # sums that differ by rounding only are the same
     while drawn < resamples:
-        n = min(resamples - drawn, max(500, drawn), max(500, 20_000_000 // len(values)))
+        n = min(resamples - drawn, max(200, drawn), max(500, 20_000_000 // len(values)))
         signs = rng.integers(0, 2, (n, len(values)), np.int8)
         above = 2 * (signs @ values) - values.sum() >= least
         seen_at = seen + np.cumsum(above)

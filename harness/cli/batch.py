@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -57,6 +58,8 @@ def batch(suite: str, workers: int, only: tuple[str, ...], seeds: int | None, ou
     loaded = load_suite(suite, only=only)
     file = baseline_path(find_suite(suite)) if baseline_file is None else baseline_file
     baseline = _baseline(loaded, file, given=baseline_file is not None, approve=approve, part=bool(only or seeds))
+    if approve:  # a baseline holds all seeds
+        loaded = replace(loaded, statistics=replace(loaded.statistics, sequential=False))
     if not (quiet or as_json):
         for line in sight(loaded if seeds is None else loaded.fewer(seeds)):
             click.echo(line, err=True)
