@@ -327,7 +327,7 @@ def paired_risk_p(only_first: int, only_second: int, pairs: int, margin: float =
 @functools.lru_cache(maxsize=4096)
 def _largest_tail(only_first: int, only_second: int, pairs: int, margin: float) -> float:
     threshold = float(_score(np.array(only_first), np.array(only_second), pairs, margin))
-    return float(_tails(pairs, _from_score(pairs, margin, threshold), *_nuisance(margin)).max())
+    return min(1.0, float(_tails(pairs, _from_score(pairs, margin, threshold), *_nuisance(margin)).max()))
 
 
 def _score(only_first: npt.NDArray[Any], only_second: npt.NDArray[Any], pairs: int, margin: float

@@ -8,6 +8,7 @@ processor, rows of a forward pass) moves the last bits of a sum; it is noted, an
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -169,7 +170,8 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(part, path)
     except OSError as problem:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise SuiteError(f"cannot write the baseline: {problem.strerror}", where=str(path)) from problem
 
 

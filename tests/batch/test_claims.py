@@ -68,20 +68,20 @@ def test_claims_of_cells_that_are_not_played_are_left_out() -> None:
 ROW = "hypotheses:\n  - {metric: held, in: {target: villager}, at_least: {target: trunk}, by: 0.3}\n"
 MISTAKES = {
     "unknown metric": (("metric: held", "metric: hled"), 'unknown metric in hypotheses: "hled"', "15:14", "'held'"),
-    "unknown key": (("by: 0.3", "bey: 0.3"), 'unknown key in hypotheses: "bey"', "15:73", "by"),
+    "unknown key": (("by: 0.3", "bey: 0.3"), 'unknown key in hypotheses: "bey"', "15:71", "by"),
     "unknown axis": (("in: {target", "in: {tarjet"), 'unknown axis in hypotheses: in: "tarjet"', "15:25", "target"),
     "unknown value": (("villager}, at", "vilager}, at"), "target has no 'vilager'", "15:33", "did you mean 'villager'"),
     "no relation": (("at_least: {target: trunk}, ", ""), "a row needs a metric and one of at_least", "15:5", "metric"),
-    "a word for a number": (("by: 0.3", "by: much"), "hypotheses: by: expected a number", "15:77", ""),
+    "a word for a number": (("by: 0.3", "by: much"), "hypotheses: by: expected a number", "15:75", ""),
     "a cell that is not there": (("at_least: {target: trunk}", "at_least: {agent: absent}"), "agent has no 'absent'",
-                                 "15:61", "known: noop, random"),
+                                 "15:62", "known: noop, random"),
     "itself": (("target: trunk}, by", "target: villager}, by"), "compares every cell with itself", "15:5", "in:"),
-    "a number": (("at_least: {target: trunk}", "at_least: 0.5"), "at_least: expected axes and their values", "15:53",
+    "a number": (("at_least: {target: trunk}", "at_least: 0.5"), "at_least: expected axes and their values", "15:54",
                  "target: villager"),
     "no list": (("  - {metric", "  {metric"), "hypotheses: expected a list of rows", "15:3", "for instance"),
     "nothing is equal": (("at_least: {target: trunk}, by: 0.3", "equal: {target: trunk}"), "equal needs a tolerance",
-                         "15:43", "tolerance: 0.1"),
-    "by of an equality": (("at_least", "equal"), "by goes with at_least", "15:66", "tolerance"),
+                         "15:44", "tolerance: 0.1"),
+    "by of an equality": (("at_least", "equal"), "by goes with at_least", "15:68", "tolerance"),
 }
 
 
