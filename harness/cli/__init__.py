@@ -37,12 +37,11 @@ _COMMANDS = {
 
 
 class Refusal(click.ClickException):
-    """A ``HarnessError`` as the command line shows it: one message, exit code 2."""
-
-    exit_code = HarnessError.exit_code
+    """A ``HarnessError`` as the command line shows it: one message, and its exit code, usually 2."""
 
     def __init__(self, problem: HarnessError) -> None:
         super().__init__(str(problem))
+        self.exit_code = problem.exit_code
 
     def show(self, file: Any = None) -> None:
         """Print to standard error."""

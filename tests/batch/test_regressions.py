@@ -63,7 +63,8 @@ def test_another_agent_under_the_same_name(tmp_path: Path, monkeypatch: pytest.M
     told = NoopAgent.provenance
     monkeypatch.setattr(NoopAgent, "provenance", lambda self: {**told(self), "weights_digest": "b" * 64})
     refused = call(path, "--out", out)
-    assert refused.exit_code == 1 and "nothing was compared" in refused.output and "--across agent" in refused.output
+    assert refused.exit_code == 1, refused.output
+    assert "nothing was compared" in refused.output and "--across agent" in refused.output
     compared = call(path, "--out", out, "--across", "agent", "--quiet")
     assert compared.exit_code == 0 and "note: the agent noop has other weights" in compared.stdout
     (tmp_path / "suite.baseline.json").write_text("{")
@@ -75,8 +76,8 @@ def test_another_agent_under_the_same_name(tmp_path: Path, monkeypatch: pytest.M
 def test_the_command_of_a_trial(tmp_path: Path) -> None:
     cells = load_suite(suite(tmp_path)).cells
     command = replay_command(cells[1], 43)
-    assert command == ("harness run villager --agent noop --seed 43 --steps 5 --set creature=none --set distance=3 "
-                       "--set trees=0 --set trunk=oak_log")
+    assert command == ("harness run villager --agent noop --seed 43 --steps 5 --set creature=none --set trunk=oak_log "
+                       "--set distance=3 --set trees=0")
 
 
 def test_a_settled_suite_ends_early(tmp_path: Path) -> None:
