@@ -113,9 +113,8 @@ class _Evidence:
 
     @property
     def differences(self) -> list[float]:
-        if isinstance(self.other, float):
-            return [a - self.other for a in self.one]
-        return [a - b for a, b in zip(self.one, self.other, strict=True)]
+        others = (self.other,) * len(self.one) if isinstance(self.other, float) else self.other
+        return [a - b for a, b in zip(self.one, others, strict=True)]
 
     @property
     def rates(self) -> bool:

@@ -37,15 +37,22 @@ _COMMANDS = {
 
 
 class Refusal(click.ClickException):
-    """A ``HarnessError`` as the command line shows it: one message, and its exit code, usually 2."""
+    """A ``HarnessError`` as the command line shows it: one message, exit code 2."""
+
+    exit_code = HarnessError.exit_code
 
     def __init__(self, problem: HarnessError) -> None:
         super().__init__(str(problem))
-        self.exit_code = problem.exit_code
 
     def show(self, file: Any = None) -> None:
         """Print to standard error."""
         click.echo(in_words(self.message), err=True)
+
+
+class Alarm(Refusal):
+    """One that is no bad input: something that was to stay as it was has changed."""
+
+    exit_code = 1
 
 
 def in_words(message: str) -> str:
@@ -97,7 +104,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except HarnessError as problem:
-            raise Refusal(problem) from problem
+            raise (Alarm if problem.exit_code == Alarm.exit_code else Refusal)(problem) from problem
         except (MemoryError, RuntimeError) as problem:
             lack = out_of_memory(problem)
             if lack is None:

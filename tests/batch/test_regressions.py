@@ -82,8 +82,9 @@ def test_the_command_of_a_trial(tmp_path: Path) -> None:
 
 def test_a_settled_suite_ends_early(tmp_path: Path) -> None:
     path = write_tiny(tmp_path, agents="noop", edit=("count: 5", "count: 12"))
-    path.write_text(path.read_text() + "statistics: {family_error: 0.2, sequential: true, block: 4}\nhypotheses:\n"
-                                       "  - {metric: approached, in: {target: villager}, at_most: {target: trunk}}\n")
+    path.write_text(path.read_text() + "statistics: {sequential: true, block: 4}\nexpect:\n"
+                                       "  - {metric: held, in: {target: villager}, at_most: 0.9}\n")
     report = run_suite(path, out=tmp_path / "out")
-    assert report.verdicts[0].passed is True and report.verdicts[0].n == 8, "at the second of three looks"
+    assert report.verdicts[0].passed is True and report.verdicts[0].n == 4, "at the first of three looks"
     assert report.spared == 8 and report.missing == 0 and "8 trials were not needed" in report.text()
+    assert [len(row.measured) for row in report.rows] == [4, 12], "nothing is claimed of the trunk: it is played whole"
