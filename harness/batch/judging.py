@@ -228,7 +228,7 @@ def decide(claims: Sequence[Claim], samples: Samples, statistics: Statistics, *,
     found = [_looks(claim, _evidence(claim, samples, baseline or {}, resamples), statistics, seeds or {}, interim)
              for claim in claims]
     adjust = holm if statistics.correction == "holm" else benjamini_hochberg
-    if_true, if_false = (adjust([each[side] for each in found]) for side in (1, 2))
+    if_true, if_false = adjust([each[1] for each in found]), adjust([each[2] for each in found])
     decisions = []
     for (evidence, p_true, p_false, confidence), true, false in zip(found, if_true, if_false, strict=True):
         shown = False if true <= statistics.family_error else True if false <= statistics.family_error else None
