@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,20 +77,20 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="60 suites of each sort")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    shares = simulate(60 if options.quick else options.suites, options.seeds, options.random_seed)
-    for share in shares:
+    shares = []
+    for share in simulate(60 if options.quick else options.suites, options.seeds, options.random_seed):
         print(share, flush=True)
+        shares.append(share)
     print(approximate(60 if options.quick else options.suites, options.seeds, options.random_seed))
     if options.json:
         options.json.write_text(json.dumps([vars(share) for share in shares]) + "\n", encoding="utf-8")
     sys.exit(0 if all(share.kept for share in shares) else 1)
 
 
-def simulate(n_suites: int, n_seeds: int, random_seed: int) -> list[Share]:
+def simulate(n_suites: int, n_seeds: int, random_seed: int) -> Iterator[Share]:
     """False alarms and planted changes found, with trials at once and with trials that end early."""
     at_once = Statistics()
     early = Statistics(sequential=True, block=max(1, n_seeds // 4))
-    shares = []
     for how, statistics in (("at once", at_once), ("ending early", early)):
         size = stated_size(n_seeds, statistics)
         for planted in (0.0, size):
@@ -100,9 +100,8 @@ def simulate(n_suites: int, n_seeds: int, random_seed: int) -> list[Share]:
                 samples, baseline = draw(rng, n_seeds, planted)
                 refuted = play(samples, baseline, n_seeds, statistics)
                 count += PLANTED in refuted if planted else bool(refuted)
-            shares.append(Share(f"a planted change of {size:.2f} was found, {how}", count, n_suites, 0.80, False)
-                          if planted else Share(f"suites with a false alarm, {how}", count, n_suites, 0.01, True))
-    return shares
+            yield (Share(f"a planted change of {size:.2f} was found, {how}", count, n_suites, 0.80, False)
+                   if planted else Share(f"suites with a false alarm, {how}", count, n_suites, 0.01, True))
 
 
 def stated_size(n_seeds: int, statistics: Statistics) -> float:

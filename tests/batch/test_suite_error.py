@@ -23,7 +23,7 @@ def simulation() -> ModuleType:
 
 
 def test_few_false_alarms_and_most_changes_found(simulation: ModuleType) -> None:
-    shares = simulation.simulate(40, 20, 1)
+    shares = list(simulation.simulate(40, 20, 1))
     assert [share.at_most for share in shares] == [True, False, True, False]
     assert all(share.count <= 1 for share in shares[::2]), "0.2 are expected of 40; two or more come in 2 %"
     assert all(share.count >= 27 for share in shares[1::2]), "34 are expected of 40; 26 or fewer come in 0.2 %"
@@ -34,5 +34,5 @@ def test_few_false_alarms_and_most_changes_found(simulation: ModuleType) -> None
 def test_a_careless_judge_would_be_caught(simulation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the correction for many claims, and at the usual 5 %, null suites raise alarms."""
     monkeypatch.setattr("harness.batch.judging.holm", lambda p_values: [p / 10 for p in p_values])
-    alarms = simulation.simulate(12, 20, 1)[0]
+    alarms = next(simulation.simulate(12, 20, 1))
     assert alarms.count >= 3 and not alarms.kept
