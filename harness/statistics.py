@@ -317,7 +317,7 @@ def paired_risk_p(only_first: int, only_second: int, pairs: int, margin: float =
     """
     if min(only_first, only_second) < 0 or only_first + only_second > pairs:
         raise ValueError(f"{only_first} and {only_second} discordant pairs are no part of {pairs}")
-    if margin == 0 or not pairs:
+    if abs(margin) < 1e-9 or not pairs:
         return mcnemar_exact(only_first, only_second, "greater")
     if abs(margin) >= 1:
         return 1.0 if margin > 0 or only_second == pairs else 0.0
@@ -367,7 +367,7 @@ def _tails(pairs: int, least: npt.NDArray[np.int64], first: npt.NDArray[np.float
 @functools.lru_cache(maxsize=256)
 def _rejection(pairs: int, alpha: float, margin: float) -> npt.NDArray[np.int64]:
     """Of ``paired_risk_p``: for each count of the second kind [pairs + 1], the least of the first with p <= alpha."""
-    if margin == 0:
+    if abs(margin) < 1e-9:
         from scipy.stats import binom
 
         first, second = np.arange(pairs + 1)[:, None], np.arange(pairs + 1)[None, :]
