@@ -51,6 +51,12 @@ class Refusal(click.ClickException):
         click.echo(in_words(self.message), err=True)
 
 
+class Alarm(Refusal):
+    """One that is no bad input: something that was to stay as it was has changed."""
+
+    exit_code = 1
+
+
 def in_words(message: str) -> str:
     """A message as the command line prints it; lists of problems in a file say "error:" themselves.
 
@@ -100,7 +106,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except HarnessError as problem:
-            raise Refusal(problem) from problem
+            raise (Alarm if problem.exit_code == Alarm.exit_code else Refusal)(problem) from problem
         except (MemoryError, RuntimeError) as problem:
             lack = out_of_memory(problem)
             if lack is None:
