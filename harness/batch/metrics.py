@@ -20,7 +20,7 @@ from harness.scenario.schema import EntitySpec, FillBlocks, LineBlocks, Scenario
 from harness.world.observation import Event, LookedAt, WorldState
 from harness.world.world import World
 
-__all__ = ["APPROACHED", "CONDITIONS", "HELD", "RATES", "Measured", "Meter", "Target", "find_target"]
+__all__ = ["APPROACHED", "CONDITIONS", "HELD", "RATES", "Measured", "Meter", "Target", "find_target", "trial_metrics"]
 
 APPROACHED = 3.0
 """Blocks, level, from the middle of the player to the middle of the target."""
@@ -115,6 +115,12 @@ CONDITIONS: Mapping[str, Callable[[Measured], bool]] = {
     "exposure": RATES["exposure"],
 }
 """What the shares ``contact``, ``held`` and ``pressed`` are also given of."""
+
+
+def trial_metrics(measured: Measured) -> dict[str, float]:
+    """Name to number: the shares as 0 or 1, and the counts."""
+    return {**{name: float(holds(measured)) for name, holds in RATES.items()},
+            "contact_ticks": float(measured.contact_ticks), "press_edges": float(measured.press_edges)}
 
 
 @dataclass

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from harness.batch.load import load_suite
-from harness.batch.metrics import Measured
+from harness.batch.metrics import Measured, trial_metrics
 from harness.batch.pool import play_in_processes
-from harness.batch.report import Failure, Report, Row
+from harness.batch.report import Report
+from harness.batch.results import read_report
 from harness.batch.store import Store, cell_id, cell_key
-from harness.batch.suite import Suite, Trial
+from harness.batch.suite import Suite, play_command
 from harness.batch.worker import Job, Order, load_player, play_orders
 from harness.errors import SuiteError
 from harness.provenance import collect_provenance
@@ -33,7 +34,8 @@ class Progress(Protocol):
 
 
 def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, workers: int = 1, batch: int = BATCH,
-              only: Sequence[str] = (), seeds: int | None = None, progress: Progress | None = None) -> Report:
+              only: Sequence[str] = (), seeds: int | None = None, progress: Progress | None = None,
+              command: str = "") -> Report:
     """Play every trial of a suite that is not finished yet, and tell what came of all of them.
 
     A trial's numbers depend on its cell, its seed, the agent's weights, ``batch``, the version of PyTorch and the kind
@@ -48,6 +50,7 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
         only: As for ``load_suite``, when ``suite`` is a name or file.
         seeds: At most so many seeds per cell.
         progress: Told of steps.
+        command: Words of the command line, for the report.
 
     Raises:
         SuiteError: for a mistake in the suite, or an output folder that cannot be written.
@@ -69,16 +72,26 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
     keys = [cell_key(cell, agents[cell.agent], batch) for cell in chosen.cells]
     job = Job(chosen.cells, tuple(cell_id(cell, key) for cell, key in zip(chosen.cells, keys, strict=True)), store,
               batch)
+    store.announce({
+        "suite": chosen.name, "description": chosen.description, "axes": list(chosen.axes), "batch": batch,
+        "file": "" if isinstance(suite, Suite) else str(suite), "metrics": list(trial_metrics(Measured())),
+        "cells": [{"id": name, "labels": dict(cell.labels),
+                   "seeds": {"first": cell.seeds.start, "count": len(cell.seeds)}}
+                  for cell, name in zip(chosen.cells, job.ids, strict=True)],
+        "provenance": collect_provenance().as_dict(), "command": command})
     for cell, name, key in zip(chosen.cells, job.ids, keys, strict=True):
         store.begin(name, {"suite": chosen.name, "labels": dict(cell.labels), "key": key,
-                           "agent": dict(agents[cell.agent]), "provenance": collect_provenance().as_dict()})
+                           "agent": {"name": Path(cell.agent).stem, **agents[cell.agent]},
+                           "play": play_command(cell), "provenance": collect_provenance().as_dict()})
     done = [store.finished(name) for name in job.ids]
     orders = [Order(number, seed) for number, cell in enumerate(chosen.cells) for seed in cell.seeds
               if seed not in done[number]]
-    failures = [Failure(Trial(chosen.cells[order.cell], order.seed), problem)
-                for order, problem in _play(job, orders, min(workers, len(orders)), _Counter(job, orders, progress))
-                if problem is not None]
-    return _report(chosen, job, agents, failures)
+    for order, problem in _play(job, orders, min(workers, len(orders)), _Counter(job, orders, progress)):
+        if problem is not None:
+            store.write(job.ids[order.cell], order.seed, {
+                "labels": dict(chosen.cells[order.cell].labels), "status": "failed", "problem": problem, "n_steps": 0,
+                "seconds": 0.0, "episodes": [], "metrics": {}})
+    return read_report(store.root, {name: cell.seeds for cell, name in zip(chosen.cells, job.ids, strict=True)})
 
 
 def _play(job: Job, orders: Sequence[Order], workers: int, ticked: Callable[[int], None]
@@ -107,14 +120,3 @@ class _Counter:
         self._n = min(self._n + n, self._total)
         if self._progress is not None:
             self._progress.to(self._n)
-
-
-def _report(suite: Suite, job: Job, agents: Mapping[str, Mapping[str, Any]], failures: Sequence[Failure]) -> Report:
-    rows = []
-    for cell, name in zip(suite.cells, job.ids, strict=True):
-        results = job.store.finished(name)
-        kept = {seed: results[seed] for seed in cell.seeds if seed in results}
-        rows.append(Row(cell, name, {seed: Measured(**result["measured"]) for seed, result in kept.items()},
-                        sum(result["seconds"] for result in kept.values())))
-    descriptions = {name: str(about.get("description", "")) for name, about in agents.items()}
-    return Report(suite.name, suite.description, suite.axes, tuple(rows), tuple(failures), descriptions, job.batch)

@@ -13,9 +13,11 @@ from harness.batch.suite import Cell
 from harness.errors import SuiteError
 from harness.provenance import collect_provenance, digest
 
-__all__ = ["Store", "cell_id", "cell_key"]
+__all__ = ["FORMAT", "SUITE", "Store", "cell_id", "cell_key"]
 
-FORMAT = 1
+FORMAT = 2
+SUITE = "suite.json"
+"""In a suite's output folder: what the latest run asked for."""
 _SILENT = {"description", "parameters", "hooks", "interventions", "agent"}
 """Of a scenario: what cannot change a trial. The values of parameters are filled in elsewhere."""
 
@@ -48,7 +50,7 @@ def cell_id(cell: Cell, key: Mapping[str, Any]) -> str:
 
 
 class Store:
-    """The results of a suite's trials, under ``trials/<cell>/<seed>.json``.
+    """The results of a suite's trials, under ``trials/<cell>/<seed>/result.json``.
 
     Args:
         root: The suite's output folder.
@@ -60,6 +62,19 @@ class Store:
     def folder(self, cell: str) -> Path:
         """Where a cell's results lie."""
         return self.root / "trials" / cell
+
+    def announce(self, about: Mapping[str, Any]) -> None:
+        """Say what is asked for, in ``suite.json``.
+
+        Raises:
+            SuiteError: when it cannot be written.
+        """
+        path = self.root / SUITE
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            _write(path, {"format": FORMAT, **about})
+        except OSError as problem:
+            raise SuiteError(f"cannot write results: {problem.strerror}", where=str(path)) from problem
 
     def begin(self, cell: str, about: Mapping[str, Any]) -> None:
         """Make a cell's folder, with ``cell.json`` that says what its results are of.
@@ -81,8 +96,9 @@ class Store:
         Raises:
             SuiteError: when it cannot be written.
         """
-        path = self.folder(cell) / f"{seed}.json"
+        path = self.folder(cell) / str(seed) / "result.json"
         try:
+            path.parent.mkdir(exist_ok=True)
             _write(path, {"format": FORMAT, "seed": seed, **result})
         except OSError as problem:
             raise SuiteError(f"cannot write a result: {problem.strerror}", where=str(path),
@@ -94,8 +110,8 @@ class Store:
         folder = self.folder(cell)
         names = os.listdir(folder) if folder.is_dir() else []
         for name in names:
-            if re.fullmatch(r"\d+\.json", name) and (result := _read(folder / name)) is not None:
-                found[int(name.removesuffix(".json"))] = result
+            if re.fullmatch(r"\d+", name) and (result := _read(folder / name / "result.json")) is not None:
+                found[int(name)] = result
         return found
 
 
@@ -119,5 +135,5 @@ def _read(path: Path) -> dict[str, Any] | None:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    whole = isinstance(result, dict) and result.get("format") == FORMAT and isinstance(result.get("measured"), dict)
-    return result if whole and path.name == f"{result.get('seed')}.json" else None
+    whole = isinstance(result, dict) and result.get("format") == FORMAT and result.get("status") == "finished"
+    return result if whole and path.parent.name == str(result.get("seed")) else None

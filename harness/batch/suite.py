@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from harness.batch.metrics import Target
 from harness.scenario.schema import Scenario
 
-__all__ = ["Cell", "Suite", "Trial"]
+__all__ = ["Cell", "Suite", "Trial", "play_command"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ class Trial:
 
     cell: Cell
     seed: int
+
+
+def play_command(cell: Cell) -> str:
+    """The ``harness run`` that plays a cell by itself and records it; ``--seed`` is still to come."""
+    settings = [word for name, parameter in cell.scenario.parameters.items()
+                for word in ("--set", f"{name}={json.dumps(parameter.default)}")]
+    return shlex.join(["harness", "run", cell.scenario.name, "--agent", cell.agent, "--steps", str(cell.steps),
+                       *settings])
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ import numpy as np
 
 from harness.agent.agent import Agent
 from harness.agent.load import load_agent
-from harness.batch.metrics import Meter
+from harness.batch.metrics import Meter, trial_metrics
 from harness.batch.store import Store
 from harness.batch.suite import Cell
 from harness.rollout import Episode, EpisodeResult, Play, Step, play_many
 from harness.world.action import BUTTONS
 
-__all__ = ["Job", "Order", "load_player", "play_orders", "work"]
+__all__ = ["Fingerprint", "Job", "Order", "load_player", "play_orders", "work"]
 
 _SECONDS_BETWEEN_REPORTS = 1.0
 
@@ -59,7 +59,7 @@ def load_player(name: str) -> Agent:
 
 
 @dataclass
-class _Fingerprint:
+class Fingerprint:
     """A digest of every action that was played: two trials with the same one went the same way. An observer."""
 
     _digest: Any = field(default_factory=hashlib.sha256)
@@ -97,15 +97,19 @@ def play_orders(job: Job, agent: Agent, orders: Iterable[Order], ticked: Callabl
     def plays() -> Iterator[Play]:
         for order in orders:
             cell = job.cells[order.cell]
-            meter, fingerprint = Meter(cell.target), _Fingerprint()
+            meter, fingerprint = Meter(cell.target), Fingerprint()
             yield Play(cell.scenario, order.seed, cell.steps, (meter, fingerprint), (order, meter, fingerprint))
 
     for play, result in play_many(agent, plays(), slots=job.batch, ticked=ticked):
         order, meter, fingerprint = play.label
+        episode = {"seed": order.seed, "status": result.status, "n_steps": result.n_steps,
+                   "measured": meter.measured.as_dict(), "outcomes": dict(result.outcomes),
+                   "actions": fingerprint.text()}
         if result.error is None:
             job.store.write(job.ids[order.cell], order.seed, {
-                "status": result.status, "n_steps": result.n_steps, "measured": meter.measured.as_dict(),
-                "outcomes": dict(result.outcomes), "actions": fingerprint.text(), "seconds": round(result.seconds, 3)})
+                "labels": dict(job.cells[order.cell].labels), "status": "finished", "problem": None,
+                "n_steps": result.n_steps, "seconds": round(result.seconds, 3), "episodes": [episode],
+                "metrics": trial_metrics(meter.measured)})
         yield order, result.error
 
 
