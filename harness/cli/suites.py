@@ -20,6 +20,18 @@ _COMMANDS = {
 _HELP = ("-h", "--help")
 
 
+class _Nameless(click.Context):
+    """Of a command that is called by its group's name alone."""
+
+    @property
+    def command_path(self) -> str:
+        """Without the blank before the name that is not there."""
+        return super().command_path.rstrip()
+
+
+batch.context_class = _Nameless
+
+
 class _Suites(LazyGroup):
     """A group in which every word that is no command is a suite to play."""
 
