@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.agent.load import load_agent
+from harness.analysis.arrays import with_arrays
+from harness.analysis.words import cast_interventions
 from harness.cli import cli
-from harness.cli.arrays import with_arrays
-from harness.cli.intervene import cast_interventions
 from harness.errors import InterventionError
 from harness.intervention import ActivationPatch, MeanAblation, Steering, from_scenario
 from harness.intervention.arrays import ArrayValue

@@ -136,8 +136,12 @@ class BatchAgent(Agent):
         """The memory of ``n`` episodes before their first frames."""
 
     @abstractmethod
+    def memory_of(self, state: AgentState, row: int) -> AgentState:
+        """The memory of one row, as ``act`` and ``save_state`` take it."""
+
+    @abstractmethod
     def act_together(self, observations: Sequence[Observation | None], state: AgentState,
-                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool]
+                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool], *, hooks: Sequence[str] = ()
                      ) -> tuple[list[AgentOutput | None], AgentState]:
         """Choose an action in every episode.
 
@@ -148,6 +152,7 @@ class BatchAgent(Agent):
             state: From ``initial_states`` or the last call.
             rngs: Each row's own stream.
             first: True at the first frame of an episode: what the row remembered before is forgotten.
+            hooks: Hook names whose activations to return, each row its own.
 
         Returns:
             One decision per row that plays (its ``state`` is None), and the memory for the next call.

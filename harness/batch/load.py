@@ -9,26 +9,33 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.agent.load import read_agent_definition
-from harness.batch.metrics import Target, find_target
+from harness.batch.metrics import USUAL, Metric, Target, find_target
+from harness.batch.options import Options
 from harness.batch.suite import Cell, Suite
 from harness.errors import AgentError, HarnessError, SuiteError, nearest_names, unknown_name
-from harness.registry import data_dir
-from harness.scenario.load import load_scenario, scenario_names
+from harness.intervention.build import named_spec
+from harness.provenance import digest
+from harness.registry import data_dir, names
+from harness.scenario.load import load_scenario, parse_value, scenario_names
 from harness.scenario.problem import Problem, ScenarioFileError
 from harness.scenario.schema import Scenario
 from harness.scenario.source import MAX_BYTES, Entry, Node, Place, Source, SourceProblem, read_tree
 
 __all__ = ["CELL_KEYS", "TOP_KEYS", "SuiteFileError", "load_suite", "parse_suite", "suite_names"]
 
-TOP_KEYS = ("name", "description", "labels", "defaults", "matrix", "include", "exclude")
-CELL_KEYS = ("scenario", "agent", "steps", "seeds")
+TOP_KEYS = ("name", "description", "labels", "defaults", "matrix", "include", "exclude", "metrics", "budget", "timeout",
+            "retries", "record")
+CELL_KEYS = ("scenario", "agent", "steps", "seeds", "episodes", "intervene", "backend")
 MOST_CELLS = 10_000
-MOST_TRIALS = 1_000_000
+MOST_SEEDS = 1_000_000_000
+MOST_EPISODES = 10_000
+_SHAPED = ("seeds", "intervene")
+"""Keys of a cell whose value may be more than a single one."""
 
 
 class SuiteFileError(SuiteError):
@@ -120,6 +127,7 @@ class _Reader:
     def __init__(self, source: Source, stem: str, folder: Path | None) -> None:
         self.source, self.stem, self.folder = source, stem, folder
         self.problems: list[Problem] = []
+        self.metrics: tuple[Metric, ...] = USUAL
         self._scenarios: dict[tuple[str, str], Scenario | None] = {}
 
     def complain(self, message: str, place: Place | None, hint: str | None = None) -> None:
@@ -141,16 +149,31 @@ class _Reader:
         labels = self.labels(top.get("labels"))
         defaults = self.row(top["defaults"].node, "defaults") if "defaults" in top else {}
         axes = self.matrix(top)
+        options = Options(self.complain).read(top)
         self.stop()
         combinations = self.combine(axes, self.rows(top, "exclude"), self.rows(top, "include"))
         self.stop()
         kept = _Selection(only, axes, combinations)
+        self.metrics = options.get("metrics", USUAL)
         cells = [cell for combination in combinations
                  if (cell := self.cell(combination, list(axes), labels, defaults, kept(combination))) is not None]
-        if not self.problems and sum(len(cell.seeds) for cell in cells) > MOST_TRIALS:
-            self.complain(f"the suite has more than {MOST_TRIALS:,} trials", None, "use fewer seeds or cells")
+        if not self.problems and "metrics" in top:
+            self.unmeasured(cells, top["metrics"].node.place)
         self.stop()
-        return Suite(name, " ".join(description.split()), tuple(axes), tuple(cells))
+        return Suite(name, " ".join(description.split()), tuple(axes), tuple(cells), digest=digest(self.source.text),
+                     **options)
+
+    def unmeasured(self, cells: Sequence[Cell], place: Place) -> None:
+        """A metric that no cell has is a mistake; one that some lack is told in the report."""
+        for metric in self.metrics:
+            if any(metric.measurable(cell.target, cell.scenario.outcomes) for cell in cells):
+                continue
+            if metric.outcome is not None:
+                self.unknown("outcome in metrics:", metric.outcome[0],
+                             sorted({name for cell in cells for name in cell.scenario.outcomes}), place)
+            else:
+                self.complain(f"metrics: no scenario here has a target, so there is no {metric.name}", place,
+                              "tag a creature, place a log, or name outcomes: outcome:NAME")
 
     # The file ------------------------------------------------------------------------------------------------------
 
@@ -201,7 +224,7 @@ class _Reader:
         found = {}
         for key, entry in node.value.items():
             plain = entry.node.plain()
-            if key == "seeds" or isinstance(plain, str | int | float | bool):
+            if key in _SHAPED or isinstance(plain, str | int | float | bool):
                 found[key] = _Value(plain, entry.node, entry.key)
             else:
                 self.complain(f"{what}: {key}: expected a single value", entry.node.place)
@@ -238,7 +261,7 @@ class _Reader:
             axes[key] = []
             for child in children:
                 plain = child.plain()
-                if key != "seeds" and not isinstance(plain, str | int | float | bool):
+                if key not in _SHAPED and not isinstance(plain, str | int | float | bool):
                     self.complain(f"matrix: {key}: expected single values", child.place)
                 elif any(_same(plain, known.plain) for known in axes[key]):
                     self.complain(f"matrix: {key}: {plain!r} stands there twice", child.place)
@@ -293,12 +316,13 @@ class _Reader:
         before = len(self.problems)
         scenario = self.scenario(row, labels)
         agent, steps, seeds = self.agent(row, kept), self.steps(row, scenario), self.seeds(row)
+        episodes, intervene, backend = self.episodes(row), self.intervene(row, scenario), self.backend(row)
         target = None if scenario is None else self.target(row, scenario)
-        if not kept or len(self.problems) > before or None in (scenario, agent, steps, seeds, target):
+        if not kept or len(self.problems) > before:
             return None
-        assert scenario is not None and agent is not None and steps is not None
-        assert seeds is not None and target is not None
-        return Cell({axis: row[axis].plain for axis in axes}, scenario, agent, steps, seeds, target)
+        assert scenario is not None and agent is not None and steps is not None and seeds is not None
+        return Cell({axis: row[axis].plain for axis in axes}, scenario, agent, steps, seeds, target, episodes, intervene,
+                    backend, str(self.path(row["scenario"], scenario_names())), self.folder)
 
     def needed(self, row: _Row, key: str) -> _Value | None:
         if key not in row:
@@ -391,26 +415,80 @@ class _Reader:
             return None
         return n
 
-    def seeds(self, row: _Row) -> range | None:
+    def seeds(self, row: _Row) -> Sequence[int] | None:
         value = self.needed(row, "seeds")
         if value is None:
             return None
         found = value.plain
+        if isinstance(found, list) and found and all(type(n) is int and n >= 0 for n in found):
+            if len(set(found)) < len(found):
+                self.complain("seeds: the list holds one twice", value.node.place)
+                return None
+            return tuple(found)
+        found = {"first": 0, "count": found} if type(found) is int else found
         if not isinstance(found, dict) or set(found) != {"first", "count"} or not all(
-                isinstance(n, int) and not isinstance(n, bool) for n in found.values()):
-            self.complain("seeds: expected {first: N, count: N}", value.node.place)
+                type(n) is int for n in found.values()):
+            self.complain("seeds: expected a count, a list of whole numbers from 0, or {first: N, count: N}",
+                          value.node.place)
             return None
-        if found["first"] < 0 or not 1 <= found["count"] <= MOST_TRIALS:
-            self.complain(f"seeds: expected a first of at least 0 and a count from 1 to {MOST_TRIALS:,}",
+        if found["first"] < 0 or not 1 <= found["count"] <= MOST_SEEDS:
+            self.complain(f"seeds: expected a first of at least 0 and a count from 1 to {MOST_SEEDS:,}",
                           value.node.place)
             return None
         return range(found["first"], found["first"] + found["count"])
 
+    def episodes(self, row: _Row) -> int:
+        value = row.get("episodes")
+        if value is None:
+            return 1
+        if type(value.plain) is not int or not 1 <= value.plain <= MOST_EPISODES:
+            self.complain(f"episodes: expected a whole number from 1 to {MOST_EPISODES:,} (got {value.plain!r})",
+                          value.node.place)
+            return 1
+        return value.plain
+
+    def backend(self, row: _Row) -> str:
+        value = row.get("backend")
+        if value is None:
+            return "blockworld"
+        known = [name for name in names("harness.worlds") if name != "video"]
+        if value.plain not in known:
+            self.unknown("backend", str(value.plain), known, value.node.place)
+        return str(value.plain)
+
+    def intervene(self, row: _Row, scenario: Scenario | None) -> tuple[str | Mapping[str, Any], ...]:
+        """Names, mappings and files; what they hold is checked when the agent is there."""
+        value = row.get("intervene")
+        if value is None:
+            return ()
+        found: list[str | Mapping[str, Any]] = []
+        for word in value.plain if isinstance(value.plain, list) else [value.plain]:
+            try:
+                if isinstance(word, str) and word.lstrip().startswith("{"):
+                    word = parse_value(word)
+                if isinstance(word, dict) and isinstance(word.get("kind"), str):
+                    found.append(word)
+                elif not isinstance(word, str):
+                    self.complain("intervene: expected a name, a mapping with its kind, a list of them, or none",
+                                  value.node.place, "for instance  intervene: {kind: KeyBlock, keys: [attack]}")
+                elif word.endswith((".yaml", ".yml")):
+                    found.append(str(self.path(replace(value, plain=word), ())))
+                elif word != "none":
+                    found.append(word)
+                    if scenario is not None:
+                        named_spec(scenario, word)
+            except HarnessError as problem:
+                self.complain(f"intervene: {problem.message}", value.node.place, problem.hint)
+        return tuple(found)
+
     def target(self, row: _Row, scenario: Scenario) -> Target | None:
+        """None where there is none, and something else is measured."""
         try:
             return find_target(scenario)
         except SuiteError as problem:
-            self.complain(f"{problem.message} (cell {_shown(row)})", row["scenario"].node.place, problem.hint)
+            if not any(metric.measurable(None, scenario.outcomes) for metric in self.metrics):
+                self.complain(f"{problem.message} (cell {_shown(row)})", row["scenario"].node.place,
+                              f"{problem.hint}, or name outcomes under metrics: outcome:NAME")
             return None
 
 

@@ -1,4 +1,4 @@
-"""What is measured of an episode with a target: was it looked at, was it attacked, was it harmed.
+"""What is measured of an episode: of its target (was it looked at, attacked, harmed), its outcomes, by analyses.
 
 *On target* is a tick after which the crosshair ray meets the target where an attack would land (3 blocks from the eye
 for a creature, 4.5 for a block), or in which a blow landed on it. *Attack* is the attack key in the action that the
@@ -8,19 +8,20 @@ world executed, pressed or held.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
 
-from harness.errors import SuiteError
+from harness.errors import SuiteError, unknown_name
 from harness.rollout import Episode, EpisodeResult, Step
 from harness.scenario.schema import EntitySpec, FillBlocks, LineBlocks, Scenario, SetBlock
 from harness.world.observation import Event, LookedAt, WorldState
 from harness.world.world import World
 
-__all__ = ["APPROACHED", "CONDITIONS", "HELD", "RATES", "Measured", "Meter", "Target", "find_target", "trial_metrics"]
+__all__ = ["APPROACHED", "CONDITIONS", "COUNTS", "HELD", "OUTCOME", "RATES", "USUAL", "Measured", "Meter", "Metric",
+           "Target", "find_target", "value_at"]
 
 APPROACHED = 3.0
 """Blocks, level, from the middle of the player to the middle of the target."""
@@ -73,7 +74,7 @@ def find_target(scenario: Scenario) -> Target:
     return Target(None, frozenset(cells), (middle[0], middle[1]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measured:
     """One episode's figures.
 
@@ -116,11 +117,97 @@ CONDITIONS: Mapping[str, Callable[[Measured], bool]] = {
 }
 """What the shares ``contact``, ``held`` and ``pressed`` are also given of."""
 
+COUNTS: Mapping[str, Callable[[Measured], float]] = {
+    "exposure_ticks": lambda m: m.exposure,
+    "contact_ticks": lambda m: m.contact_ticks,
+    "press_edges": lambda m: m.press_edges,
+    "damage_dealt": lambda m: m.damage,
+}
+"""Figures of the target that may be asked for as metrics, beside the shares."""
 
-def trial_metrics(measured: Measured) -> dict[str, float]:
-    """Name to number: the shares as 0 or 1, and the counts."""
-    return {**{name: float(holds(measured)) for name, holds in RATES.items()},
-            "contact_ticks": float(measured.contact_ticks), "press_edges": float(measured.press_edges)}
+OUTCOME = "outcome:"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number a trial. What happened or not counts 1 or 0.
+
+    Attributes:
+        name: One of ``RATES`` or ``COUNTS``; ``outcome:NAME``, with ``.step`` or ``.count`` behind it; or, for an
+            analysis, any.
+        analysis: A registered analysis of one recording; None for the others.
+        options: Its options.
+        value: Where in its result the number stands, as ``value_at`` reads it.
+    """
+
+    name: str
+    analysis: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    value: str = ""
+
+    @property
+    def outcome(self) -> tuple[str, str] | None:
+        """The outcome's name, and which of its numbers: ``value``, ``first_step`` or ``count``."""
+        if self.analysis is not None or not self.name.startswith(OUTCOME):
+            return None
+        name, _, part = self.name.removeprefix(OUTCOME).partition(".")
+        return name, {"": "value", "step": "first_step"}.get(part, part)
+
+    @property
+    def of_target(self) -> bool:
+        """Whether it measures a target, so that a scenario must have one."""
+        return self.analysis is None and self.outcome is None
+
+    def measurable(self, target: Target | None, outcomes: Collection[str]) -> bool:
+        """Whether an episode with this target and these outcomes has such a number."""
+        if self.outcome is not None:
+            return self.outcome[0] in outcomes
+        return not self.of_target or target is not None
+
+    def of(self, measured: Measured | None, outcomes: Mapping[str, Any]) -> float | None:
+        """Its number in one episode, for all but analyses; None where there is none.
+
+        Args:
+            measured: None for an episode without a target.
+            outcomes: As ``EpisodeResult`` has them.
+        """
+        if self.outcome is not None:
+            name, part = self.outcome
+            found = outcomes.get(name, {}).get(part)
+            return None if found is None else float(found)
+        if measured is None:
+            return None
+        return float({**RATES, **COUNTS}[self.name](measured))
+
+
+USUAL = tuple(Metric(name) for name in (*RATES, *COUNTS))
+"""What is measured where a suite names no metrics."""
+
+
+def value_at(result: Any, path: str) -> float:
+    """A number in nested JSON values.
+
+    Args:
+        result: Such as ``Result.as_dict()``.
+        path: Keys and places, parted by ``/``: ``tables/0/rows/2/1``. In a list whose members begin with a text, as the
+            rows of a table do, that text is as good as the place.
+
+    Raises:
+        SuiteError: where the path ends early, or at something that is no number.
+    """
+    at = result
+    for word in path.split("/"):
+        named = [each for each in at if isinstance(each, list) and each and str(each[0]) == word] \
+            if isinstance(at, list) else []
+        try:
+            at = named[0] if named else at[int(word)] if isinstance(at, list) else at[word]
+        except (IndexError, KeyError, TypeError, ValueError):
+            known = at if isinstance(at, Mapping) else [each[0] if isinstance(each, list) and each else i
+                                                        for i, each in enumerate(at)] if isinstance(at, list) else []
+            raise unknown_name(f"place in {path}", word, map(str, known), error=SuiteError) from None
+    if not isinstance(at, int | float):
+        raise SuiteError(f"{path}: expected a number there, found {at!r}")
+    return float(at)
 
 
 @dataclass

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.batch.metrics import COUNTS
+from harness.batch.suite import label_text
 from harness.batch.verdicts import Verdict
 from harness.statistics import bootstrap, wilson
 
@@ -152,7 +154,8 @@ class Row:
     @property
     def words(self) -> dict[str, str]:
         """Axis to value, as people read it: an agent's file by its name."""
-        return {axis: Path(str(value)).stem if axis == "agent" else str(value) for axis, value in self.labels.items()}
+        return {axis: Path(str(value)).stem if axis == "agent" else label_text(value)
+                for axis, value in self.labels.items()}
 
     @cached_property
     def finished(self) -> dict[int, Outcome]:
@@ -232,7 +235,7 @@ class Report:
     @cached_property
     def shares(self) -> frozenset[str]:
         """The metrics that are 0 or 1 in every trial: shares of them are shown. Of the others, means."""
-        found = set(self.metrics)
+        found = set(self.metrics) - set(COUNTS)
         for row in self.rows:
             for outcome in row.finished.values():
                 found -= {name for name, value in outcome.metrics.items() if value not in (0.0, 1.0)}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.batch.load import load_suite
-from harness.batch.metrics import Measured, trial_metrics
 from harness.batch.pool import play_in_processes
 from harness.batch.report import Report
 from harness.batch.results import read_report
@@ -74,9 +73,8 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
               batch)
     store.announce({
         "suite": chosen.name, "description": chosen.description, "axes": list(chosen.axes), "batch": batch,
-        "file": "" if isinstance(suite, Suite) else str(suite), "metrics": list(trial_metrics(Measured())),
-        "cells": [{"id": name, "labels": dict(cell.labels),
-                   "seeds": {"first": cell.seeds.start, "count": len(cell.seeds)}}
+        "file": "" if isinstance(suite, Suite) else str(suite), "metrics": [metric.name for metric in chosen.metrics],
+        "cells": [{"id": name, "labels": dict(cell.labels), "seeds": list(cell.seeds)}
                   for cell, name in zip(chosen.cells, job.ids, strict=True)],
         "provenance": collect_provenance().as_dict(), "command": command})
     for cell, name, key in zip(chosen.cells, job.ids, keys, strict=True):

@@ -4,14 +4,60 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
 
-from harness.batch.metrics import Target
+import numpy as np
+
+from harness.batch.metrics import USUAL, Metric, Target
 from harness.scenario.schema import Scenario
 
-__all__ = ["Cell", "Suite", "Trial", "play_command"]
+__all__ = ["Budget", "Cell", "RecordingPolicy", "Suite", "Trial", "label_text", "play_command"]
+
+
+def label_text(value: Any) -> str:
+    """A label for people: an intervention that is written out by its kind and fields, several with a plus between."""
+    if isinstance(value, Mapping):
+        rest = " ".join(f"{key}={each}" for key, each in value.items() if key != "kind")
+        return f"{value.get('kind', '')} {rest}".strip()
+    if isinstance(value, list | tuple):
+        return " + ".join(map(label_text, value))
+    return str(value)
+
+
+@dataclass(frozen=True)
+class RecordingPolicy:
+    """Which trials' recordings are kept.
+
+    Attributes:
+        keep: ``all``; ``failures``, of trials that did not come to their end; ``first``, of the first seeds of each
+            cell; ``none``.
+        first: How many seeds.
+        hooks: Globs of hook names to trace.
+    """
+
+    keep: Literal["all", "failures", "first", "none"] = "none"
+    first: int = 0
+    hooks: tuple[str, ...] = ()
+
+    def records(self, place: int) -> bool:
+        """Whether the seed at this place of its cell is recorded."""
+        return self.keep in ("all", "failures") or (self.keep == "first" and place < self.first)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much one run may play; None for no end.
+
+    Attributes:
+        trials: That are begun.
+        minutes: After which no more trials are begun.
+    """
+
+    trials: int | None = None
+    minutes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -22,22 +68,40 @@ class Cell:
         labels: Axis to value: what tells it from the other cells.
         scenario: With its parameters filled in.
         agent: A bundled name, or the path of an agent file.
-        steps: Of each trial, at most.
+        steps: Of each episode, at most.
         seeds: One trial each.
-        target: What is measured.
+        target: What is measured; None where the scenario has nothing of that kind.
+        episodes: Of each trial.
+        intervene: Names, files and mappings, in order; see ``analysis.words.cast_interventions``.
+        backend: Which engine builds the world.
+        source: The scenario's name or path.
+        folder: Where the suite's file lies.
     """
 
     labels: Mapping[str, Any]
     scenario: Scenario
     agent: str
     steps: int
-    seeds: range
-    target: Target
+    seeds: Sequence[int]
+    target: Target | None
+    episodes: int = 1
+    intervene: tuple[str | Mapping[str, Any], ...] = ()
+    backend: str = "blockworld"
+    source: str = ""
+    folder: Path | None = None
 
     @property
     def title(self) -> str:
         """Its labels in one line."""
-        return ", ".join(str(value) for value in self.labels.values())
+        return ", ".join(label_text(value) for value in self.labels.values())
+
+    def episode_seeds(self, seed: int) -> list[int]:
+        """The seeds of a trial's episodes: the trial's own, then some that are spawned from it.
+
+        Not the next ones: those belong to other trials, which would then share episodes with this one.
+        """
+        more = np.random.SeedSequence([seed, 1]).generate_state(self.episodes - 1, np.uint32)
+        return [seed, *(int(each) for each in more)]
 
 
 @dataclass(frozen=True)
@@ -52,8 +116,10 @@ def play_command(cell: Cell) -> str:
     """The ``harness run`` that plays a cell by itself and records it; ``--seed`` is still to come."""
     settings = [word for name, parameter in cell.scenario.parameters.items()
                 for word in ("--set", f"{name}={json.dumps(parameter.default)}")]
-    return shlex.join(["harness", "run", cell.scenario.name, "--agent", cell.agent, "--steps", str(cell.steps),
-                       *settings])
+    edits = [word for each in cell.intervene
+             for word in ("--intervene", each if isinstance(each, str) else json.dumps(each))]
+    return shlex.join(["harness", "run", cell.source or cell.scenario.name, "--agent", cell.agent,
+                       "--steps", str(cell.steps), *settings, *edits])
 
 
 @dataclass(frozen=True)
@@ -65,16 +131,24 @@ class Suite:
         description: Free text.
         axes: Names of the matrix' axes.
         cells: In the order of the file: the last axis changes quickest, cells of their own come last.
+        metrics: What each trial is asked.
+        budget: How much one run plays.
+        timeout: Seconds that a trial may take; None for no limit.
+        retries: How often a trial that does not come to its end is tried again.
+        record: Which recordings are kept.
+        digest: Of the file's text.
     """
 
     name: str
     description: str
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
-
-    def trials(self) -> Iterator[Trial]:
-        """Every cell with every seed of it."""
-        return (Trial(cell, seed) for cell in self.cells for seed in cell.seeds)
+    metrics: tuple[Metric, ...] = USUAL
+    budget: Budget = field(default_factory=Budget)
+    timeout: float | None = None
+    retries: int = 0
+    record: RecordingPolicy = field(default_factory=RecordingPolicy)
+    digest: str = ""
 
     @property
     def n_trials(self) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.agent.agent import Agent
 from harness.agent.load import load_agent
-from harness.batch.metrics import Meter, trial_metrics
+from harness.batch.metrics import USUAL, Meter
 from harness.batch.store import Store
 from harness.batch.suite import Cell
 from harness.rollout import Episode, EpisodeResult, Play, Step, play_many
@@ -109,7 +109,7 @@ def play_orders(job: Job, agent: Agent, orders: Iterable[Order], ticked: Callabl
             job.store.write(job.ids[order.cell], order.seed, {
                 "labels": dict(job.cells[order.cell].labels), "status": "finished", "problem": None,
                 "n_steps": result.n_steps, "seconds": round(result.seconds, 3), "episodes": [episode],
-                "metrics": trial_metrics(meter.measured)})
+                "metrics": {metric.name: metric.of(meter.measured, result.outcomes) for metric in USUAL}})
         yield order, result.error
 
 

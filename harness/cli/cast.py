@@ -14,7 +14,7 @@ import click
 
 from harness.agent.agent import Agent
 from harness.agent.load import load_agent
-from harness.cli.intervene import cast_interventions
+from harness.analysis.words import cast_interventions
 from harness.errors import HarnessError
 from harness.scenario.load import where_in_file
 from harness.scenario.schema import Scenario

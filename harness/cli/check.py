@@ -16,7 +16,7 @@ from harness.agent import conformance as of_agents
 from harness.agent.agent import Agent
 from harness.agent.load import load_agent
 from harness.analysis import conformance as of_analyses
-from harness.cli.arrays import with_arrays
+from harness.analysis.arrays import with_arrays
 from harness.cli.names import AGENT, PLUGIN, SCENARIO, echo_json
 from harness.errors import HarnessError, InterventionError, unknown_name
 from harness.intervention import conformance as of_interventions

@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.analysis.effects import BLOCK, Effect, effect
+from harness.analysis.words import cast_interventions
 from harness.cli.compare import recordings_in
-from harness.cli.intervene import INTERVENE, cast_interventions
+from harness.cli.intervene import INTERVENE
 from harness.cli.names import AGENT, echo_json
 from harness.cli.progress import Ticker
 from harness.errors import HarnessError

@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.agent.load import known_names
-from harness.cli.intervene import INTERVENE, applied_in, cast_interventions
+from harness.analysis.words import cast_interventions
+from harness.cli.intervene import INTERVENE, applied_in
 from harness.cli.names import AGENT, echo_json
 from harness.cli.progress import Ticker
 from harness.errors import HarnessError, RecordingError, unknown_name

@@ -10,9 +10,10 @@ import click
 
 from harness.agent.agent import Agent
 from harness.agent.load import known_names
+from harness.analysis.words import cast_interventions
 from harness.cli.cast import cast_agent, cast_hooks
 from harness.cli.goal import goal_options
-from harness.cli.intervene import INTERVENE, Applications, applied_in, cast_interventions, in_short
+from harness.cli.intervene import INTERVENE, Applications, applied_in, in_short
 from harness.cli.names import AGENT, BACKEND, SCENARIO, bytes_in_words, echo_json
 from harness.cli.outcomes import print_outcomes
 from harness.cli.progress import Ticker

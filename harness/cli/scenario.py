@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from harness.agent.scripted import NoopAgent
+from harness.analysis.words import cast_interventions
 from harness.cli import in_words
 from harness.cli.cast import check_cast
-from harness.cli.intervene import INTERVENE, cast_interventions, in_short
+from harness.cli.intervene import INTERVENE, in_short
 from harness.cli.names import BACKEND, SCENARIO, echo_json
 from harness.cli.run import parse_settings
 from harness.errors import HarnessError, InterventionError

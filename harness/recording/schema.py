@@ -78,6 +78,8 @@ def make_header(episode: Episode, *, fps: float, shard_steps: int, snapshot_ever
     world, agent = episode.world, episode.agent
     scenario = world.scenario.model_dump(mode="json", by_alias=True)
     shapes = agent.hook_shapes()
+    said = plain(agent.provenance())
+    rows, *times = said.get("batch_shape", [1, 1])
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -92,7 +94,7 @@ def make_header(episode: Episode, *, fps: float, shard_steps: int, snapshot_ever
         **({} if episode.origin is None else {"fork": plain(episode.origin)}),
         "world": {"class": type(world).__name__, **asdict(world.capabilities), **plain(_source(world))},
         "agent": {
-            "batch_shape": [1, 1], **plain(agent.provenance()), "name": agent.name, "description": agent.description,
+            **said, "batch_shape": [rows * episode.rows, *times], "name": agent.name, "description": agent.description,
             "privileged": agent.privileged, "torch_threads": agent.torch_threads,
         },
         "interventions": [plain(intervention.describe()) for intervention in episode.interventions],

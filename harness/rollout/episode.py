@@ -46,6 +46,7 @@ class Episode:
     """What is known before the first step; observers get it once.
 
     ``max_steps`` counts from step 0, also where ``first_step`` is later. ``origin`` says where a fork comes from.
+    ``rows`` is how many episodes shared a forward pass, empty places included.
     """
 
     world: World
@@ -57,6 +58,7 @@ class Episode:
     snapshot: Callable[[], Snapshot]
     first_step: int = 0
     origin: Mapping[str, Any] | None = None
+    rows: int = 1
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,15 @@ class SteveState(VPTState):
         """The memory a policy gave, with these goals."""
         return cls(memory.keys, memory.values, memory.masks, goals)
 
+    @property
+    def n_episodes(self) -> int:
+        """One for each goal."""
+        return len(self.goals)
+
+    def episode(self, number: int) -> SteveState:
+        """The memory of one of the episodes, its goal too; under guidance both rows."""
+        return SteveState.around(super().episode(number), (self.goals[number],))
+
     def repeated(self, n: int) -> SteveState:
         """The memory of every episode n times over, its goal too; under guidance in both rows."""
         return SteveState.around(super().repeated(n), tuple(goal for goal in self.goals for _ in range(n)))

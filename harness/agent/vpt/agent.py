@@ -164,8 +164,12 @@ class VPTAgent(BatchAgent):
         """The empty memory of ``n`` episodes."""
         return self.policy.initial_state(n)
 
+    def memory_of(self, state: VPTState, row: int) -> VPTState:
+        """The memory of one episode; its tensors are views."""
+        return state.episode(row)
+
     def act_together(self, observations: Sequence[Observation | None], state: VPTState,
-                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool]
+                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool], *, hooks: Sequence[str] = ()
                      ) -> tuple[list[AgentOutput | None], VPTState]:
         """Look once in every episode and choose: one forward pass over as many rows as ``state`` holds.
 
@@ -174,6 +178,7 @@ class VPTAgent(BatchAgent):
             state: From ``initial_states`` or the last call.
             rngs: One stream per row, used as in ``act``.
             first: Per row, True at the first frame of an episode.
+            hooks: As in ``act``.
         """
         height, width, _ = self.policy.config.image_shape
         frames = np.zeros((len(observations), 1, height, width, 3), dtype=np.uint8)
@@ -182,9 +187,11 @@ class VPTAgent(BatchAgent):
                 frames[row, 0] = policy_frame(observation["pov"], height, width)
         new = torch.tensor(first, dtype=torch.bool, device=self._device)[:, None]
         with torch.inference_mode(), self._settings():
-            out, after = self._forward(torch.from_numpy(frames).to(self._device), new, state)
+            out, after, kept = self._traced(torch.from_numpy(frames), new, state, self.policy.hook_stack.resolve(hooks))
             rows = {name: getattr(out, name)[:, 0].cpu().numpy() for name in ("buttons", "camera", "value")}
-        return [None if observation is None else self._decide(rows, row, None, None if self.deterministic else rng, {})
+        return [None if observation is None else self._decide(
+                    rows, row, None, None if self.deterministic else rng,
+                    {name: self._bring(name, x, 0, row) for name, x in kept.items()})
                 for row, (observation, rng) in enumerate(zip(observations, rngs, strict=True))], after
 
     def trace_frames(self, frames: npt.NDArray[np.uint8], state: VPTState | None = None,
@@ -322,19 +329,25 @@ class VPTAgent(BatchAgent):
     def _look(self, frames: Tensor, state: VPTState, names: Sequence[str]
               ) -> tuple[dict[str, npt.NDArray[np.float32]], VPTState, dict[str, Tensor]]:
         """Forward over uint8 [1, t, H, W, 3]; the outputs come back as arrays without the batch axis."""
+        first = self._not_first.expand(1, frames.shape[1])
+        with torch.inference_mode(), self._settings():
+            out, after, kept = self._traced(frames, first, state, names)
+            return _to_arrays(out), after, kept
+
+    def _traced(self, frames: Tensor, first: Tensor, state: VPTState, names: Sequence[str]
+                ) -> tuple[VPTOutput, VPTState, dict[str, Tensor]]:
+        """One pass, and the activations that are asked for."""
         kept: dict[str, Tensor] = {}
 
         def keep(x: Tensor, hook: HookPoint) -> None:
             kept[hook.name] = x
 
-        first = self._not_first.expand(1, frames.shape[1])
-        with torch.inference_mode(), self._settings():
-            if names:
-                with self.policy.hooks([(name, keep) for name in names]):
-                    out, after = self._forward(frames.to(self._device), first, state)
-            else:
+        if names:
+            with self.policy.hooks([(name, keep) for name in names]):
                 out, after = self._forward(frames.to(self._device), first, state)
-            return _to_arrays(out), after, {name: kept[name] for name in names}
+        else:
+            out, after = self._forward(frames.to(self._device), first, state)
+        return out, after, {name: kept[name] for name in names}
 
     def _decide(self, out: Mapping[str, npt.NDArray[np.float32]], i: int, state: VPTState | None,
                 rng: np.random.Generator | None, activations: Mapping[str, Any]) -> AgentOutput:
@@ -356,10 +369,10 @@ class VPTAgent(BatchAgent):
             activations=activations,
         )
 
-    def _bring(self, name: str, x: Tensor, i: int) -> Any:
-        """Frame i of an activation, as if looked at alone, as an array (or one that is on its way)."""
+    def _bring(self, name: str, x: Tensor, i: int, row: int = 0) -> Any:
+        """Frame i of an episode's activation, as if looked at alone, as an array (or one that is on its way)."""
         keys = slice(i, i + self.policy.config.window + 1)
-        index: dict[str, Any] = {"b": 0, "t": i, "T": keys}
+        index: dict[str, Any] = {"b": row, "t": i, "T": keys}
         axes = self.policy.hook_stack.point(name).axes
         part = x[tuple(index.get(axis, slice(None)) for axis in axes)]
         if part.dtype in (torch.bfloat16, torch.float16):

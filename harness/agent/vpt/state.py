@@ -86,6 +86,18 @@ class VPTState:
             fields[part][int(number)] = new.to(old.device)
         return replace(self, keys=tuple(fields["k"]), values=tuple(fields["v"]), masks=tuple(fields["mask"]))
 
+    @property
+    def n_episodes(self) -> int:
+        """How many episodes it is the memory of: as many as rows, unless each has several."""
+        return self.batch_size
+
+    def episode(self, number: int) -> VPTState:
+        """The memory of one of the episodes, as views."""
+        def rows(parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(part[number::self.n_episodes] for part in parts)
+
+        return _share_masks(replace(self, keys=rows(self.keys), values=rows(self.values), masks=rows(self.masks)))
+
     def repeated(self, n: int) -> VPTState:
         """The memory of every episode n times over, one after the other."""
         def rows(parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
