@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.batch.metrics import Metric
 from harness.batch.store import Store
 from harness.batch.suite import Cell, RecordingPolicy
 from harness.intervention.intervention import Intervention
+from harness.recording.schema import plain
 
 __all__ = ["Job", "Lane", "Order"]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One trial to play: the number of its cell, its seed, and whether it is recorded."""
+    """One trial to play.
+
+    Attributes:
+        cell: The number of its cell.
+        seed: Its seed.
+        record: Whether it is recorded.
+        attempt: 1 the first time.
+    """
 
     cell: int
     seed: int
     record: bool = False
+    attempt: int = 1
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class Job:
     """The same for all workers of a run; picklable.
 
     Attributes:
+        suite: Its name.
         cells: Of the suite.
         ids: Of each cell, in the store.
         rows: Of each cell's forward passes.
@@ -51,6 +62,7 @@ class Job:
         record: Which recordings are kept, and with which hooks.
     """
 
+    suite: str
     cells: tuple[Cell, ...]
     ids: tuple[str, ...]
     rows: tuple[int, ...]
@@ -58,6 +70,11 @@ class Job:
     store: Store
     metrics: tuple[Metric, ...]
     record: RecordingPolicy
+
+    def about(self, order: Order) -> dict[str, Any]:
+        """How a result begins, as JSON values."""
+        return {"suite": self.suite, "cell": self.ids[order.cell],
+                "labels": plain(dict(self.cells[order.cell].labels)), "attempts": order.attempt}
 
     def lane(self, order: Order, *, alone: bool = False) -> Lane:
         """The lane of a trial."""

@@ -321,8 +321,9 @@ class _Reader:
         if not kept or len(self.problems) > before:
             return None
         assert scenario is not None and agent is not None and steps is not None and seeds is not None
+        source = str(self.path(row["scenario"], scenario_names()))
         return Cell({axis: row[axis].plain for axis in axes}, scenario, agent, steps, seeds, target, episodes,
-                    intervene, backend, str(self.path(row["scenario"], scenario_names())), self.folder)
+                    intervene, backend, source, self.folder)
 
     def needed(self, row: _Row, key: str) -> _Value | None:
         if key not in row:

@@ -1,174 +1,138 @@
-"""Worker processes: each asks for trials, and none takes another down with it."""
+"""Workers as processes of this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from harness.batch.worker import Job, Order, work
-from harness.errors import SuiteError
+from harness.batch.engine import Answer, Ended, Entry, Message, NextLane, NextTrial, Reply
+from harness.batch.job import Job
+from harness.batch.worker import work
 
-__all__ = ["play_in_processes"]
+__all__ = ["LocalEngine"]
 
-_MOST_STILLBORN = 3
-"""Workers that end one after the other without having asked for a trial, before the run gives up."""
-_GRACE = 5.0  # seconds a worker has to end by itself
-
-Entry = Callable[[Connection, Job], None]
-
-
-def play_in_processes(job: Job, orders: Sequence[Order], workers: int, *, ticked: Callable[[int], None],
-                      entry: Entry = work) -> Iterator[tuple[Order, str | None]]:
-    """Play trials in worker processes.
-
-    When a worker dies, every trial it had begun is played again, each alone in a worker of its own: the forward pass
-    has the same shape with one row in use, so the result is the same, and the trial that kills its worker is known.
-
-    Args:
-        job: Cells and store.
-        orders: The trials.
-        workers: How many processes.
-        ticked: Told of steps played.
-        entry: What a process runs.
-
-    Yields:
-        Each trial, and what went wrong in it (None: it is finished and in the store).
-
-    Raises:
-        SuiteError: when workers die before they play anything.
-    """
-    pool = _Pool(job, orders, workers, ticked, entry)
-    try:
-        yield from pool.run()
-    finally:
-        pool.close()
+_GRACE = 5.0  # seconds a process has to end by itself
+_ORPHANED = 70
 
 
 @dataclass
-class _Worker:
-    """A process, what it plays, and what it has begun; ``alone`` is the one trial of a second try, once ``told``."""
-
+class _Process:
     process: SpawnProcess
     connection: Connection
-    agent: str = ""
-    alone: Order | None = None
-    told: bool = False
-    asked: bool = False
-    begun: list[Order] = field(default_factory=list)
-    last_words: str = ""
 
 
-class _Pool:
-    def __init__(self, job: Job, orders: Sequence[Order], workers: int, ticked: Callable[[int], None],
-                 entry: Entry) -> None:
-        self._job, self._n, self._ticked, self._entry = job, workers, ticked, entry
-        self._queues: dict[str, deque[Order]] = {}
-        for order in orders:
-            self._queues.setdefault(job.cells[order.cell].agent, deque()).append(order)
-        self._suspects: deque[Order] = deque()
-        self._workers: list[_Worker] = []
-        self._stillborn = 0
+class LocalEngine:
+    """Worker processes; see ``engine.Engine``.
 
-    @property
-    def _waiting(self) -> int:
-        return len(self._suspects) + sum(map(len, self._queues.values()))
+    Args:
+        workers: How many at once.
+        entry: What a process runs.
+    """
 
-    def run(self) -> Iterator[tuple[Order, str | None]]:
-        while self._waiting or self._workers:
-            while len(self._workers) < self._n and self._waiting > sum(not w.asked for w in self._workers):
-                self._workers.append(self._start())
-            ready = wait([w.connection for w in self._workers])
-            for worker in [w for w in self._workers if w.connection in ready]:
-                yield from self._hear(worker)
+    can_kill = True
 
-    def _start(self) -> _Worker:
+    def __init__(self, workers: int, entry: Entry = work) -> None:
+        self.capacity = workers
+        self._entry = entry
+        self._processes: dict[int, _Process] = {}
+
+    def start(self, worker: int, job: Job) -> None:
+        """Begin a process; it takes a second or two to say something."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=self._entry, args=(theirs, self._job), daemon=True)
+        process = context.Process(target=_live, args=(theirs, job, self._entry), daemon=True)
         with _deaf():
             process.start()
         theirs.close()  # else the end of the process would not show
-        return _Worker(process, ours)
+        self._processes[worker] = _Process(process, ours)
 
-    def _hear(self, worker: _Worker) -> Iterator[tuple[Order, str | None]]:
-        try:
-            message = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
-            yield from self._bury(worker)
-            return
-        # A worker that died before the answer came is buried when its pipe is read next.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            match message:
-                case ("agent",):
-                    worker.connection.send(self._agent_for(worker))
-                case ("trial",):
-                    worker.connection.send(self._trial_for(worker))
-                case ("ticks", n):
-                    self._ticked(n)
-                case ("done", order, problem):
-                    worker.begun.remove(order)
-                    yield order, problem
-                case ("broken", words):
-                    worker.last_words = words
+    def serve(self, answer: Answer, timeout: float) -> None:
+        """Wait, and take from every process what it has said."""
+        ready = wait([each.connection for each in self._processes.values()], timeout)
+        for number, each in list(self._processes.items()):
+            if each.connection in ready:
+                self._hear(number, each, answer)
 
-    def _agent_for(self, worker: _Worker) -> str | None:
-        worker.asked, worker.alone, worker.told = True, None, False
-        for agent, queue in self._queues.items():
-            if queue:
-                worker.agent = agent
-                return agent
-        if not self._suspects:
-            return None
-        worker.alone = self._suspects.popleft()
-        worker.begun.append(worker.alone)
-        return self._job.cells[worker.alone.cell].agent
+    def _hear(self, number: int, each: _Process, answer: Answer) -> None:
+        while True:
+            try:
+                message = each.connection.recv()
+            except (EOFError, OSError):
+                answer(number, self._bury(number))
+                return
+            reply = answer(number, message)
+            if isinstance(message, NextLane | NextTrial):
+                # A process that died before the answer came is buried when its pipe is read next.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    each.connection.send(reply)
+            if not each.connection.poll():
+                return
 
-    def _trial_for(self, worker: _Worker) -> Order | None:
-        self._stillborn = 0
-        if worker.alone is not None:
-            first, worker.told = not worker.told, True
-            return worker.alone if first else None
-        queue = self._queues[worker.agent]
-        if not queue:
-            return None
-        worker.begun.append(queue.popleft())
-        return worker.begun[-1]
+    def _bury(self, number: int) -> Ended:
+        each = self._processes.pop(number)
+        each.connection.close()
+        _end(each.process)
+        code = each.process.exitcode
+        return Ended(_words(code), clean=code == 0)
 
-    def _bury(self, worker: _Worker) -> Iterator[tuple[Order, str | None]]:
-        """A worker has ended: by itself, or with trials in its hands."""
-        self._workers.remove(worker)
-        worker.connection.close()
-        worker.process.join(_GRACE)
-        words = worker.last_words or f"the worker process ended with exit code {worker.process.exitcode}"
-        if not worker.begun and (worker.last_words or worker.process.exitcode):
-            self._stillborn += 1
-            if self._stillborn >= _MOST_STILLBORN:
-                raise SuiteError(f"worker processes end before they play: {words}",
-                                 hint="--workers 1 plays in this process, and shows more")
-        elif worker.begun == [worker.alone]:
-            yield worker.begun[0], words
-        else:
-            self._suspects.extend(worker.begun)
+    def kill(self, worker: int) -> None:
+        """End a process; its pipe then says so."""
+        if worker in self._processes:
+            self._processes[worker].process.kill()
 
     def close(self) -> None:
-        """End all workers, at once: what they finished is on disk."""
-        for worker in self._workers:
-            worker.connection.close()
-            worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join(_GRACE)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-        self._workers = []
+        """End all of them."""
+        for each in self._processes.values():
+            each.connection.close()
+            each.process.terminate()
+        for each in self._processes.values():
+            _end(each.process)
+        self._processes = {}
+
+
+def _end(process: SpawnProcess) -> None:
+    process.join(_GRACE)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _words(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"the worker process ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
+    memory = ", as the system does when memory runs out" if -code == getattr(signal, "SIGKILL", 9) else ""
+    return f"the worker process was ended by {name}{memory}"
+
+
+def _live(connection: Connection, job: Job, entry: Entry) -> None:
+    """A process' life: what its worker says goes through the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its workers itself
+    os.environ["OMP_NUM_THREADS"] = "1"
+    threading.Thread(target=_follow, daemon=True).start()
+
+    def tell(message: Message) -> Reply:
+        connection.send(message)
+        return connection.recv() if isinstance(message, NextLane | NextTrial) else None
+
+    # The parent went away, or ends this worker: there is nobody to tell.
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        entry(job, tell)
+
+
+def _follow() -> None:
+    """End with the parent, also when that was killed: the next run must find nobody at work in its folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(_ORPHANED)
 
 
 class _deaf:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,12 @@ from harness.batch.suite import label_text
 from harness.batch.verdicts import Verdict
 from harness.statistics import bootstrap, wilson
 
-__all__ = ["CONDITIONAL", "GIVEN", "Failure", "Mean", "Outcome", "Rate", "Report", "Row", "Table", "shortened"]
+from harness.batch.metrics import CONDITIONS, RATES, USUAL, Measured, Metric
+from harness.batch.suite import Cell, Trial, label_text
+from harness.provenance import collect_provenance
+from harness.statistics import wilson
+
+__all__ = ["Failure", "Rate", "Report", "Row"]
 
 CONDITIONAL = ("contact", "held", "pressed")
 """Shares that are also given of the trials that meet a condition."""
@@ -114,10 +118,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that could not be played to its end, and what was said."""
+    """A trial that could not be played to its end, and what was said; ``status`` as in its result."""
 
-    title: str
-    outcome: Outcome
+    trial: Trial
+    problem: str
+    status: str = "failed"
 
     def __str__(self) -> str:
         how = "" if self.outcome.status == "failed" else f" ({self.outcome.status})"
@@ -130,72 +135,49 @@ class Row:
 
     Attributes:
         id: Its folder in the store.
-        labels: Axis to value: what tells it from the other cells.
-        seeds: That were asked for.
-        outcomes: Of the trials that were played, by seed.
-        agent: The name of who played.
-        description: What the agent says of itself, random weights and all.
-        about: ``cell.json``.
+        measured: An episode's seed to its figures, of the finished trials; empty where there is no target.
+        seconds: Wall-clock time of all its episodes; those that share a forward pass count it in full.
+        seeds: Of the finished trials.
+        values: Metric to its numbers, in the order of ``seeds``; NaN where there is none.
     """
 
     id: str
-    labels: Mapping[str, Any]
-    seeds: Collection[int]
-    outcomes: Mapping[int, Outcome]
-    agent: str = ""
-    description: str = ""
-    about: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[int, Measured]
+    seconds: float
+    seeds: Sequence[int] = ()
+    values: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
-    def title(self) -> str:
-        """Its labels in one line."""
-        return ", ".join(self.words.values())
+    def finished(self) -> int:
+        """Trials."""
+        return len(self.seeds)
 
-    @property
-    def words(self) -> dict[str, str]:
-        """Axis to value, as people read it: an agent's file by its name."""
-        return {axis: Path(str(value)).stem if axis == "agent" else label_text(value)
-                for axis, value in self.labels.items()}
-
-    @cached_property
-    def finished(self) -> dict[int, Outcome]:
-        """The outcomes that count, by seed."""
-        return {seed: outcome for seed, outcome in sorted(self.outcomes.items()) if outcome.finished}
-
-    def values(self, name: str, given: str | None = None) -> list[float]:
-        """A metric of all finished trials, or of those for which another one is above 0."""
-        return [outcome.metrics[name] for outcome in self.finished.values() if name in outcome.metrics
-                and (given is None or outcome.metrics.get(given, 0.0) > 0)]
+    def sample(self, metric: str) -> dict[int, float]:
+        """A metric's number by seed, of the finished trials that have one."""
+        return {seed: value for seed, value in zip(self.seeds, self.values[metric], strict=True) if value == value}
 
     def rate(self, name: str, given: str | None = None) -> Rate:
         """Share of trials for which a metric is above 0, of all or of those that meet a condition."""
         values = self.values(name, given)
         return Rate.of(sum(value > 0 for value in values), len(values))
 
-    def mean(self, name: str) -> Mean:
-        """Of a metric over the finished trials."""
-        return Mean.of(self.values(name))
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table for people.
-
-    Attributes:
-        title: What it shows.
-        axes: Names of the leading columns.
-        columns: Names of the others.
-        rows: The labels, and the figures.
-    """
-
-    title: str
-    axes: tuple[str, ...]
-    columns: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, ...], tuple[Rate | Mean, ...]], ...]
-
-    def lines(self) -> list[list[str]]:
-        """Header and rows, as texts."""
-        return [[*self.axes, *self.columns], *([*labels, *map(str, figures)] for labels, figures in self.rows)]
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        figures = list(self.measured.values())
+        means = {key: round(float(np.mean([getattr(m, key) for m in figures])), 4) if figures else None
+                 for key in ("exposure", "contact_ticks", "press_edges", "damage")}
+        return {
+            "labels": dict(self.cell.labels), "id": self.id, "scenario": self.cell.scenario.name,
+            "agent": Path(self.cell.agent).stem, "steps": self.cell.steps,
+            "seeds": {"first": min(self.cell.seeds), "count": len(self.cell.seeds)}, "finished": self.finished,
+            "episodes": self.cell.episodes,
+            "metrics": {name: {"n": len(found := self.sample(name)),
+                               "mean": round(sum(found.values()) / len(found), 6) if found else None}
+                        for name in self.values},
+            "rates": {name: self.rate(name).as_dict() for name in RATES},
+            "given": {given: {name: self.rate(name, given).as_dict() for name in CONDITIONAL} for given in CONDITIONS},
+            "means": means,
+        }
 
 
 @dataclass(frozen=True)
@@ -207,80 +189,71 @@ class Report:
         description: What the suite says of itself.
         axes: What tells the rows apart.
         rows: One per cell, in the suite's order.
-        metrics: Names, in the order in which they are shown.
-        verdicts: Of the suite's claims.
-        baseline: Cell id to metric to its approved value.
+        failures: Trials that could not be played to their end, in this run or before.
+        agents: Agent to its description.
         batch: Rows of each forward pass.
-        source: The suite's name or file, for a command.
-        command: That made the results.
-        provenance: Of the machine that began them.
-        folder: Where they lie.
-        damaged: Result files that could not be read.
+        metrics: What each trial was asked.
+        stopped: Why the run ended before everything was played; None when it did not.
     """
 
     suite: str
     description: str
     axes: tuple[str, ...]
     rows: tuple[Row, ...]
-    metrics: tuple[str, ...]
-    verdicts: tuple[Verdict, ...] = ()
-    baseline: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    batch: int = 1
-    source: str = ""
-    command: str = ""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    folder: Path = Path(".")
-    damaged: int = 0
-
-    @cached_property
-    def shares(self) -> frozenset[str]:
-        """The metrics that are 0 or 1 in every trial: shares of them are shown. Of the others, means."""
-        found = set(self.metrics) - set(COUNTS)
-        for row in self.rows:
-            for outcome in row.finished.values():
-                found -= {name for name, value in outcome.metrics.items() if value not in (0.0, 1.0)}
-        return frozenset(found)
-
-    def figure(self, row: Row, name: str) -> Rate | Mean:
-        """A metric of a cell with its interval."""
-        return row.rate(name) if name in self.shares else row.mean(name)
-
-    @property
-    def n_trials(self) -> int:
-        """How many were asked for."""
-        return sum(len(row.seeds) for row in self.rows)
-
-    @property
-    def n_finished(self) -> int:
-        """How many of them are finished."""
-        return sum(len(row.finished) for row in self.rows)
+    failures: tuple[Failure, ...]
+    agents: Mapping[str, str]
+    batch: int
+    metrics: tuple[Metric, ...] = USUAL
+    stopped: str | None = None
 
     @property
     def missing(self) -> int:
         """Trials that are not finished."""
-        return self.n_trials - self.n_finished
+        return sum(len(row.cell.seeds) - row.finished for row in self.rows)
 
-    @property
-    def failures(self) -> tuple[Failure, ...]:
-        """Trials that could not be played to their end."""
-        return tuple(Failure(row.title, outcome) for row in self.rows for outcome in row.outcomes.values()
-                     if not outcome.finished)
+    def samples(self) -> dict[str, dict[str, dict[int, float]]]:
+        """Metric to cell (``Row.id``) to seed to number, of the finished trials."""
+        return {metric.name: {row.id: row.sample(metric.name) for row in self.rows} for metric in self.metrics}
 
-    @property
-    def agents(self) -> dict[str, str]:
-        """Agent to its description."""
-        return {row.agent: row.description for row in self.rows if row.agent}
+    def tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
+        """Title, header and rows of each table: shares of all episodes, and of those that meet a condition.
 
-    @property
-    def headline(self) -> str:
-        """The whole in one sentence."""
-        failed, open_ = (sum(verdict.passed is state for verdict in self.verdicts) for state in (False, None))
-        n = len(self.verdicts)
-        if failed:
-            return f"{failed} of {n} claim{'s' * (n != 1)} fail{'s' * (failed == 1)}"
-        if self.failures:
-            n_failed = len(self.failures)
-            return f"{n_failed} trial{'s' * (n_failed != 1)} could not be played"
+        A suite that names its metrics has one table, of these.
+        """
+        if self.metrics != USUAL:
+            return [("Metrics: what happened or not as count, share, 95 % interval; else the mean of n trials",
+                     *self._metrics())]
+        every = self._table(list(RATES), [(name, None) for name in RATES])
+        columns = [(name, given) for given in CONDITIONS for name in CONDITIONAL]
+        titles = [f"{name} | {'approach' if given == 'approached' else given}" for name, given in columns]
+        some = self._table(titles, columns)
+        return [("Episodes in which it happened: count, share, 95 % interval", *every),
+                ("The same, of the episodes with an approach, or with any exposure", *some)]
+
+    def _metrics(self) -> tuple[list[str], list[list[str]]]:
+        names = [metric.name for metric in self.metrics]
+        rows = [[*self._labels(row), *(_shown(list(row.sample(name).values()), row.cell.episodes) for name in names)]
+                for row in self.rows]
+        return [*self.axes, *names], rows
+
+    @staticmethod
+    def _labels(row: Row) -> list[str]:
+        return [Path(str(value)).stem if axis == "agent" else label_text(value)
+                for axis, value in row.cell.labels.items()]
+
+    def _table(self, titles: Sequence[str], columns: Sequence[tuple[str, str | None]]
+               ) -> tuple[list[str], list[list[str]]]:
+        rows = [[*self._labels(row), *(str(row.rate(*column)) for column in columns)] for row in self.rows]
+        return [*self.axes, *titles], rows
+
+    def _notes(self) -> list[str]:
+        notes = [f"{Path(name).stem}: {description}" for name, description in self.agents.items() if description]
+        lacking = sorted({row.cell.scenario.name for row in self.rows if row.cell.target is None})
+        if lacking and any(metric.of_target for metric in self.metrics):
+            notes.append(f"no target in {', '.join(lacking)}: "
+                         f"{', '.join(m.name for m in self.metrics if m.of_target)} are not measured there")
+        if self.stopped:
+            notes.append(f"stopped: {self.stopped}; the same command goes on")
         if self.missing:
             return f"{self.n_finished:,} of {self.n_trials:,} trials are finished"
         if open_:
@@ -369,28 +342,19 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
-            "suite": self.suite, "description": self.description, "headline": self.headline, "state": self.state,
-            "axes": list(self.axes), "batch": self.batch, "agents": self.agents, "command": self.command,
-            "provenance": dict(self.provenance), "trials": self.n_trials, "missing": self.missing,
-            "rows": [self._row_as_dict(row) for row in self.rows],
-            "verdicts": [verdict.as_dict() for verdict in self.verdicts],
-            "failures": [{"cell": row.id, "labels": dict(row.labels), "seed": outcome.seed, "status": outcome.status,
-                          "problem": outcome.problem}
-                         for row in self.rows for outcome in row.outcomes.values() if not outcome.finished],
-        }
-
-    def _row_as_dict(self, row: Row) -> dict[str, Any]:
-        shares = [name for name in self.metrics if name in self.shares]
-        return {
-            "labels": dict(row.labels), "id": row.id, "agent": row.agent, "trials": len(row.seeds),
-            "finished": len(row.finished), "rates": {name: row.rate(name).as_dict() for name in shares},
-            "given": {given: {name: row.rate(name, given).as_dict() for name in CONDITIONAL if name in shares}
-                      for given in GIVEN if given in self.metrics},
-            "means": {name: row.mean(name).as_dict() for name in self.metrics if name not in self.shares},
+            "suite": self.suite, "description": self.description, "axes": list(self.axes), "batch": self.batch,
+            "agents": dict(self.agents), "provenance": collect_provenance().as_dict(),
+            "missing": self.missing, "stopped": self.stopped, "rows": [row.as_dict() for row in self.rows],
+            "failures": [{"labels": dict(f.trial.cell.labels), "seed": f.trial.seed, "problem": f.problem,
+                          "status": f.status}
+                         for f in self.failures],
         }
 
 
-def shortened(seeds: Sequence[int]) -> str:
-    """The first ten, and how many more."""
-    more = f" and {len(seeds) - _FEW} more" if len(seeds) > _FEW else ""
-    return ", ".join(map(str, seeds[:_FEW])) + more
+def _shown(values: Sequence[float], episodes: int) -> str:
+    """A metric's cell: a share where every trial says yes or no, else a mean."""
+    if not values:
+        return "-"
+    if episodes == 1 and all(value in (0.0, 1.0) for value in values):
+        return str(Rate.of(int(sum(values)), len(values)))
+    return f"{sum(values) / len(values):.4g} (n {len(values)})"

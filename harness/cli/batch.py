@@ -7,38 +7,54 @@ from pathlib import Path
 import click
 
 from harness.batch.load import load_suite
-from harness.batch.runner import run_suite
+from harness.batch.options import read_record
+from harness.batch.runner import BATCH, cores, run_suite
+from harness.batch.suite import Budget, RecordingPolicy
+from harness.cli.batch_table import BatchTable
 from harness.cli.names import SUITE, echo_json
-from harness.cli.progress import Ticker
-from harness.errors import HarnessError
+from harness.errors import HarnessError, SuiteError
 
 __all__ = ["batch"]
 
 
 @click.command()
 @click.argument("suite", type=SUITE)
-@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True,
-              help="Processes, of one thread each; results do not depend on their number.")
+@click.option("--workers", type=click.IntRange(0, 256), default=None,
+              help="Processes, of one thread each; results do not depend on their number. 0 plays in this one, where a "
+                   "trial that crashes takes the run with it.  [default: one per core]")
+@click.option("--batch", "rows", type=click.IntRange(1, 256), default=BATCH, show_default=True,
+              help="Trials that share a forward pass, in each process; results depend on it.")
 @click.option("--only", multiple=True, metavar="AXIS=VALUE",
               help="Only these cells. Values of one axis add up; several axes must all fit.")
 @click.option("--seeds", type=click.IntRange(1), help="At most so many seeds per cell, for a look.")
+@click.option("--timeout", type=click.FloatRange(0.001), help="Seconds for a trial, instead of the suite's.")
+@click.option("--retries", type=click.IntRange(0, 100), help="Tries more for a trial that fails.")
+@click.option("--retry-failed", is_flag=True, help="Play trials again that failed in an earlier run.")
+@click.option("--budget", metavar="N|Nmin", help="Begin so many trials, or none after so many minutes: 500, 30min.")
+@click.option("--record", metavar="WHICH", help="Recordings to keep: all, failures, first:N or none.")
+@click.option("--hooks", multiple=True, metavar="GLOB", help="Trace these hooks in recordings.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Folder of the results.  [default: batches/SUITE]")
+@click.option("--yes", is_flag=True, help="Play more than a million trials, too.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), default=None,
               help="Write the tables as Markdown, too.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def batch(suite: str, workers: int, only: tuple[str, ...], seeds: int | None, out: Path | None, markdown: Path | None,
-          quiet: bool, as_json: bool) -> None:
+def batch(suite: str, workers: int | None, rows: int, only: tuple[str, ...], seeds: int | None, timeout: float | None,
+          retries: int | None, retry_failed: bool, budget: str | None, record: str | None, hooks: tuple[str, ...],
+          out: Path | None, yes: bool, markdown: Path | None, quiet: bool, as_json: bool) -> None:
     """Play every trial of SUITE (a name or a YAML file), and print what came of them.
 
     Finished trials are kept: the same command goes on where it was interrupted. The exit code is 1 when a trial failed.
     """
     loaded = load_suite(suite, only=only)
     folder = Path("batches") / loaded.name if out is None else out
-    with Ticker(quiet=quiet or as_json) as ticker:
+    with BatchTable(quiet=quiet or as_json) as table:
         try:
-            report = run_suite(loaded, out=folder, workers=workers, seeds=seeds, progress=ticker)
+            report = run_suite(
+                loaded, out=folder, workers=cores() if workers is None else workers, batch=rows, seeds=seeds,
+                progress=table, timeout=timeout, retries=retries, record=_record(record, hooks, loaded.record),
+                budget=_budget(budget), retry_failed=retry_failed, yes=yes)
         except KeyboardInterrupt:
             click.echo(f"what is finished is kept in {folder}; the same command goes on", err=True)
             raise
@@ -54,3 +70,31 @@ def batch(suite: str, workers: int, only: tuple[str, ...], seeds: int | None, ou
         click.echo(report.text())
     if report.failures:
         raise click.exceptions.Exit(1)
+
+
+def _record(word: str | None, hooks: tuple[str, ...], before: RecordingPolicy) -> RecordingPolicy | None:
+    """What the words ask for; what they leave out is the suite's."""
+    if word is None and not hooks:
+        return None
+    first = word.removeprefix("first:") if word is not None and word.startswith("first:") else ""
+    try:
+        wanted: dict[str, object] = {"first": int(first)} if first.isdecimal() else \
+            {"keep": word} if word is not None else \
+            {"first": before.first} if before.keep == "first" else {"keep": before.keep}
+        return read_record({**wanted, "hooks": list(hooks or before.hooks)})
+    except SuiteError as problem:
+        raise SuiteError(f"--record: expected all, failures, first:N or none, got {word!r}") from problem
+
+
+def _budget(text: str | None) -> Budget | None:
+    if text is None:
+        return None
+    number, minutes = text.removesuffix("min").strip(), text.endswith("min")
+    try:
+        if minutes and 0 < float(number) < 1e9:
+            return Budget(minutes=float(number))
+        if not minutes and int(number) > 0:
+            return Budget(trials=int(number))
+    except ValueError:
+        pass
+    raise SuiteError(f"--budget: expected a number of trials, or of minutes as 30min, got {text!r}")

@@ -12,9 +12,9 @@ from harness.rollout.episode import (
     spawn_streams,
     take_up_agent,
 )
-from harness.rollout.together import Play, play_many
+from harness.rollout.together import Play, can_share, play_many
 
 __all__ = [
-    "Episode", "EpisodeResult", "Observer", "Play", "Snapshot", "Step", "play_many", "run_episode", "spawn_streams",
-    "take_up_agent",
+    "Episode", "EpisodeResult", "Observer", "Play", "Snapshot", "Step", "can_share", "play_many", "run_episode",
+    "spawn_streams", "take_up_agent",
 ]

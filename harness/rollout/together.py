@@ -23,7 +23,12 @@ from harness.scenario.schema import Scenario
 from harness.world.observation import Observation
 from harness.world.world import World, make_world
 
-__all__ = ["Play", "play_many"]
+__all__ = ["Play", "can_share", "play_many"]
+
+
+def can_share(interventions: Sequence[Intervention], backend: str = "blockworld") -> bool:
+    """Whether an episode can share forward passes: none of these acts inside the network or on its memory."""
+    return backend == "blockworld" and not any(each.site in ("feature", "memory") for each in interventions)
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,6 @@ class Play:
         longest = self.scenario.episode.max_steps
         return longest if self.max_steps is None else min(self.max_steps, longest)
 
-    @property
-    def together(self) -> bool:
-        """Whether it can share a forward pass: nothing acts inside the network or on its memory."""
-        return self.backend == "blockworld" and not any(each.site in ("feature", "memory")
-                                                        for each in self.interventions)
-
     def world(self, agent: Agent) -> World:
         """Build its world."""
         narrow = isinstance(agent, BatchAgent) and agent.narrow and not self.whole and not self.interventions
@@ -96,7 +95,7 @@ def play_many(agent: Agent, plays: Iterable[Play], *, slots: int = 16,
 
     Raises:
         HarnessError: for fewer than one slot, for a seed or number of steps that cannot be played, or for several slots
-            and an episode that cannot share a forward pass (``Play.together``).
+            and an episode that cannot share a forward pass (``can_share``).
     """
     if slots < 1:
         raise HarnessError(f"expected at least one slot, got {slots}")
@@ -201,7 +200,7 @@ class _Slot:
     def begin(self, play: Play) -> EpisodeResult | None:
         """Start an episode; its result when it fails at once."""
         _check(play)
-        if not play.together:
+        if not can_share(play.interventions, play.backend):
             raise HarnessError("interventions inside the network or on the memory, and other backends, cannot share a "
                                "forward pass", hint="play them with slots=1")
         self._began, self._outcomes, self._begun = time.perf_counter(), {}, list[Observer]()

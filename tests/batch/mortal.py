@@ -1,13 +1,15 @@
-"""A worker process that one seed kills, as a crash of the machine code under it would."""
+"""Workers that one seed kills, as a crash of the machine code under it would; that hang on it; that never play."""
 
 from __future__ import annotations
 
 import os
-from multiprocessing.connection import Connection
+import time
 
 from harness.batch import worker
+from harness.batch.engine import Broken, NextLane
+from harness.batch.job import Job
 from harness.batch.metrics import Meter
-from harness.batch.worker import Job, work
+from harness.batch.worker import Tell, work
 from harness.rollout import Episode
 
 DEADLY = 42
@@ -21,16 +23,27 @@ class _Mortal(Meter):
             os._exit(CODE)
 
 
-def work_until_it_dies(connection: Connection, job: Job) -> None:
+class _Sleeper(Meter):
+    def begin(self, episode: Episode) -> None:
+        super().begin(episode)
+        if episode.seed == DEADLY:
+            time.sleep(1e6)
+
+
+def work_until_it_dies(job: Job, tell: Tell) -> None:
     worker.Meter = _Mortal  # type: ignore[misc]
-    work(connection, job)
+    work(job, tell)
 
 
-def die_at_birth(connection: Connection, job: Job) -> None:
+def work_until_it_hangs(job: Job, tell: Tell) -> None:
+    worker.Meter = _Sleeper  # type: ignore[misc]
+    work(job, tell)
+
+
+def die_at_birth(job: Job, tell: Tell) -> None:
     os._exit(CODE)
 
 
-def break_down(connection: Connection, job: Job) -> None:
-    connection.send(("agent",))
-    connection.recv()
-    connection.send(("broken", "MemoryError: too small"))
+def break_down(job: Job, tell: Tell) -> None:
+    tell(NextLane())
+    tell(Broken("MemoryError: too small"))

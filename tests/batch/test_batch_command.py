@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 from tiny_suites import write_tiny
 
 import harness
 from harness.agent.scripted import NoopAgent
+from harness.batch.runner import Tally
 from harness.cli import cli
+from harness.cli.batch_table import BatchTable
 
 
 def call(*words: str | Path) -> Result:
-    return CliRunner().invoke(cli, ["batch", *map(str, words)])
+    """In this process, where what is patched holds, and an end of the process would be seen."""
+    return CliRunner().invoke(cli, ["batch", *map(str, words), "--workers", "0"])
 
 
 def test_a_table_and_the_files_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +29,7 @@ def test_a_table_and_the_files_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert result.exit_code == 0, result.output
     assert "target    agent   approached" in result.stdout and "0/2 0% [0, 66]" in result.stdout
     assert "trials" not in result.stderr, "quiet: no progress"
-    assert len(list((tmp_path / "batches" / "tiny" / "trials").glob("*/[0-9]*.json"))) == 8
+    assert len(list((tmp_path / "batches" / "tiny" / "trials").glob("*/*/result.json"))) == 8
     assert (tmp_path / "tables" / "t.md").read_text().count("| villager |") == 4
 
 
@@ -66,7 +71,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         patch.setattr(NoopAgent, "act", interrupted)
         result = call(suite, "--out", tmp_path / "out")
     assert result.exit_code == 130 and "the same command goes on" in result.stderr
-    assert len(list((tmp_path / "out").glob("trials/*/[0-9]*.json"))) == 1
+    assert len(list((tmp_path / "out").glob("trials/*/*/result.json"))) == 1
     result = call(suite, "--out", tmp_path / "out", "--json")
     assert result.exit_code == 0 and json.loads(result.stdout)["missing"] == 0
 
@@ -74,3 +79,27 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_front_door(tmp_path: Path) -> None:
     report = harness.run_suite(write_tiny(tmp_path, agents="noop"), out=tmp_path / "out", seeds=1)
     assert isinstance(report, harness.Report) and report.missing == 0
+
+
+def test_recordings_and_budgets_from_the_command_line(tmp_path: Path) -> None:
+    suite = write_tiny(tmp_path, agents="noop")
+    result = call(suite, "--seeds", 2, "--out", tmp_path / "out", "--record", "first:1", "--budget", "3")
+    assert result.exit_code == 0 and "stopped: the budget is used up" in result.stdout, result.output
+    assert len(list((tmp_path / "out").glob("trials/*/40/recording/header.json"))) == 2
+    for words, message in ((("--budget", "soon"), "a number of trials"), (("--record", "some"), "first:N"),
+                           (("--record", "all", "--hooks", "blocks.9"), "noop")):
+        result = call(suite, "--seeds", 2, "--out", tmp_path / "other", *words)
+        assert result.exit_code == 2 and message in result.output, result.output
+
+
+def test_progress_without_a_terminal_is_lines_and_on_one_a_table() -> None:
+    cells = [Tally("villager, noop", 5, 2, 1, 1.0, 2), Tally("trunk, noop", 5)]
+    console = Console(force_terminal=True, width=100, file=io.StringIO())
+    with BatchTable(console=console) as table:
+        table.start("10 trials", 80)
+        table.tallies("held", cells)
+        table._said = 0.0  # long ago
+        table.to(40)
+    drawn = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "villager, noop" in drawn and "2/5" in drawn and "0.5" in drawn and "40" not in drawn.split("held")[0]
+    assert "left" in drawn

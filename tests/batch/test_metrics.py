@@ -8,7 +8,7 @@ import pytest
 
 from harness.agent.load import load_agent
 from harness.agent.scripted import ReplayAgent
-from harness.batch.metrics import Measured, Meter, find_target
+from harness.batch.metrics import Measured, Meter, Metric, find_target, value_at
 from harness.errors import SuiteError
 from harness.rollout import run_episode
 from harness.scenario.load import load_scenario
@@ -108,3 +108,24 @@ def test_a_scenario_without_a_target_is_refused() -> None:
         find_target(load_scenario("meadow"))
     with pytest.raises(SuiteError, match="no target"):
         find_target(load_scenario("villager", parameters={"creature": "none"}))
+
+
+def test_metrics_are_numbers() -> None:
+    measured = Measured(approached=True, exposure=12, contact_ticks=10, damage=2.0)
+    outcomes = {"hit": {"value": True, "first_step": 7, "count": 3}, "never": {"value": False, "first_step": None,
+                                                                              "count": 0}}
+    wanted = {"held": 1.0, "exposure_ticks": 12.0, "damage": 1.0, "damage_dealt": 2.0, "destroyed": 0.0,
+              "outcome:hit": 1.0, "outcome:hit.step": 7.0, "outcome:hit.count": 3.0, "outcome:never": 0.0,
+              "outcome:never.step": None, "outcome:other": None}
+    assert {name: Metric(name).of(measured, outcomes) for name in wanted} == wanted
+    assert Metric("held").of(None, outcomes) is None
+    assert not Metric("held").measurable(None, outcomes) and Metric("outcome:hit").measurable(None, outcomes)
+
+
+def test_a_value_in_a_result() -> None:
+    result = {"tables": [{"rows": [["robe", 0.25], ["leaves", None]]}]}
+    assert value_at(result, "tables/0/rows/0/1") == value_at(result, "tables/0/rows/robe/1") == 0.25
+    for path, message in (("tables/0/rows/robes/1", "'robe'"), ("tables/3", "known: 0"), ("tables/0/rows/leaves/1",
+                                                                                         "expected a number")):
+        with pytest.raises(SuiteError, match=message):
+            value_at(result, path)

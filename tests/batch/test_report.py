@@ -27,7 +27,7 @@ EPISODES = (
 
 
 def report(*episodes: Measured, failures: tuple[Failure, ...] = ()) -> Report:
-    row = Row(CELL, "villager.noop-0", dict(enumerate(episodes)), 1.0)
+    row = Row(CELL, "villager.noop-0", dict(enumerate(episodes)), 1.0, range(len(episodes)))
     return Report("tiny", "", ("target", "agent"), (row,), failures, {"noop": "does nothing"}, 16)
 
 

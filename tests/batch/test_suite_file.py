@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tiny_suites import SUITE, write_tiny
 
 from harness.batch.load import SuiteFileError, load_suite, parse_suite, suite_names
+from harness.batch.metrics import USUAL
+from harness.batch.suite import Budget, RecordingPolicy
 from harness.errors import HarnessError, SuiteError
 
 TEXT = SUITE.replace("AGENTS", "noop, random")
@@ -25,7 +27,6 @@ def test_every_combination_is_a_cell() -> None:
     assert villager.scenario.parameters["distance"].default == 3 == trunk.scenario.parameters["distance"].default
     assert (villager.steps, trunk.steps) == (8, 5)
     assert villager.target.tag == "target" and trunk.target.cells == {(0, 100, 3), (0, 101, 3)}
-    assert [trial.seed for trial in suite.trials()][:6] == [40, 41, 42, 43, 44, 40]
     assert suite.fewer(2).n_trials == 8 and suite.fewer(2).cells[0].seeds == range(40, 42)
 
 
@@ -86,6 +87,22 @@ MISTAKES = {
     "unknown block": (("trunk: oak_log", "trunk: oak_lgo"), "oak_lgo", "4:13", "oak_log"),
     "steps beyond the scenario": (("steps: 5", "steps: 601"), "1 to 600", "13:60", ""),
     "seeds of another form": (("{first: 40, count: 5}", "{first: 40}"), "{first: N, count: N}", "8:10", ""),
+    "a seed twice": (("{first: 40, count: 5}", "[4, 5, 4]"), "holds one twice", "8:10", ""),
+    "unknown metric": (("name: tiny", "metrics: [hold]"), 'unknown metric "hold"', "1:10", "held"),
+    "unknown outcome": (("name: tiny", "metrics: ['outcome:mined_lgo']"), '"mined_lgo"', "1:10", "mined_log"),
+    "unknown analysis": (("name: tiny", "metrics: [{analysis: memroy, value: a}]"), "memroy", "1:10", "memory"),
+    "an analysis without a place": (("name: tiny", "metrics: [{analysis: memory}]"), "the place of a value", "1:10",
+                                    "tables/0"),
+    "a budget of another form": (("name: tiny", "budget: 30"), "budget: expected", "1:9", "minutes: 30"),
+    "no time": (("name: tiny", "timeout: 0"), "timeout: expected a number", "1:10", ""),
+    "retries of another sort": (("name: tiny", "retries: many"), "retries: expected", "1:10", ""),
+    "unknown policy": (("name: tiny", "record: some"), "record: expected all, failures", "1:9", ""),
+    "unknown intervention": (("  steps: 8", "  intervene: no-laeves"), '"no-laeves"', "7:14", "no-leaves"),
+    "an intervention without a kind": (("  steps: 8", "  intervene: {keys: [attack]}"), "a mapping with its kind",
+                                       "7:14", "KeyBlock"),
+    "an intervention out of the folder": (("  steps: 8", "  intervene: ../edits.yaml"), "leads out", "7:14", ""),
+    "unknown backend": (("  steps: 8", "  backend: blokworld"), '"blokworld"', "7:12", "blockworld"),
+    "episodes of another sort": (("  steps: 8", "  episodes: 0"), "episodes: expected", "7:13", ""),
     "no seeds": (("count: 5", "count: 0"), "count from 1", "8:10", ""),
     "seeds left out": (("  seeds: {first: 40, count: 5}\n", ""), 'no "seeds" is given', "1:1", "defaults"),
     "empty axis": (("[villager, trunk]", "[]"), "target: the axis is empty", "10:3", ""),
@@ -170,8 +187,35 @@ def test_too_much_is_refused() -> None:
     axis = "[" + ", ".join(map(str, range(101))) + "]"
     with pytest.raises(SuiteFileError, match="more than 10,000 combinations"):
         parse_suite(f"labels: [a, b]\nmatrix: {{a: {axis}, b: {axis}}}\n")
-    with pytest.raises(SuiteFileError, match="more than 1,000,000 trials"):
-        parse_suite(TEXT.replace("count: 5", "count: 900000"))
+
+
+def test_what_a_run_is_told(tmp_path: Path) -> None:
+    more = ("metrics: [held, 'outcome:mined_log', {analysis: memory, value: tables/0/rows/0/1, name: reach}]\n"
+            "budget: {trials: 7, minutes: 1.5}\ntimeout: 20\nretries: 2\nrecord: {first: 3, hooks: ['blocks.*']}\n")
+    suite = parse_suite(more + TEXT)
+    assert [metric.name for metric in suite.metrics] == ["held", "outcome:mined_log", "reach"]
+    assert suite.budget == Budget(7, 1.5) and (suite.timeout, suite.retries) == (20, 2)
+    assert suite.record == RecordingPolicy("first", 3, ("blocks.*",))
+    assert [suite.record.records(place) for place in (0, 2, 3)] == [True, True, False]
+    assert parse_suite(TEXT).metrics == USUAL and parse_suite(TEXT).digest != suite.digest
+
+
+def test_seeds_may_be_a_count_or_a_list() -> None:
+    for text, seeds in (("3", range(3)), ("[9, 2]", (9, 2)), ("{first: 5, count: 2}", range(5, 7))):
+        cell = parse_suite(TEXT.replace("{first: 40, count: 5}", text)).cells[0]
+        assert cell.seeds == seeds and cell.episode_seeds(9) == [9]
+    seeds = parse_suite(TEXT.replace("  steps: 8", "  steps: 8\n  episodes: 3")).cells[0].episode_seeds(9)
+    assert len(set(seeds)) == 3 and seeds[0] == 9
+
+
+def test_interventions_as_an_axis() -> None:
+    text = TEXT.replace("  agent: [noop, random]", "  agent: [noop]\n  intervene: [none, no-leaves, {kind: KeyBlock, "
+                        "keys: [attack]}, [no-leaves, robe-desert]]")
+    cells = parse_suite(text).cells[:4]
+    assert [cell.intervene for cell in cells] == [
+        (), ("no-leaves",), ({"kind": "KeyBlock", "keys": ["attack"]},), ("no-leaves", "robe-desert")]
+    assert [cell.title for cell in cells][2:] == ["villager, noop, KeyBlock keys=['attack']",
+                                                  "villager, noop, no-leaves + robe-desert"]
 
 
 def test_the_finding() -> None:

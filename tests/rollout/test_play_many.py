@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,11 @@ from harness.agent.load import load_agent
 from harness.agent.vpt.agent import VPTAgent
 from harness.agent.vpt.config import VPTConfig
 from harness.errors import HarnessError
-from harness.rollout import Episode, EpisodeResult, Play, Step, play_many, run_episode
+from harness.intervention import KeyBlock, MemoryReset, PixelMask, RemoveBlocks, Schedule, ZeroAblation
+from harness.intervention.intervention import Intervention
+from harness.recording.recorder import Recorder
+from harness.recording.recording import Recording, open_recording
+from harness.rollout import Episode, EpisodeResult, Play, Step, can_share, play_many, run_episode
 from harness.scenario.load import load_scenario
 from harness.scenario.schema import Scenario
 from harness.world.world import make_world
@@ -153,6 +158,93 @@ def test_scripted_agents_play_one_after_the_other() -> None:
     with make_world(scenario) as world:
         run_episode(world, load_agent("random"), seed=2, max_steps=4, observers=[reference])
     assert log.rows == reference.rows
+
+
+EDITS: dict[str, tuple[Intervention, ...]] = {
+    "whole": (),
+    "calm": (KeyBlock(["attack"]),),
+    "blind": (PixelMask(0, 0, 320, 360),),
+    "bare": (RemoveBlocks("leaves"), KeyBlock(["forward"], schedule=Schedule(since="looked_at_villager"))),
+}
+
+
+def edited(names: list[str], slots: int) -> dict[str, tuple[list[Any], int]]:
+    """What each play logs, and in how many steps something applied."""
+    logs, counts = {name: Log() for name in names}, {name: Applied() for name in names}
+    plays = [Play(meadow(), 3, 6, (logs[name], counts[name]), name, interventions=EDITS[name]) for name in names]
+    for play, result in play_many(tiny_agent(), plays, slots=slots):
+        assert result.error is None, (play.label, result.error)
+    return {name: (logs[name].rows, counts[name].n) for name in names}
+
+
+class Applied(Log):
+    n = 0
+
+    def on_step(self, step: Step) -> None:
+        self.n += len(step.applied)
+
+
+def test_interventions_act_on_their_own_row() -> None:
+    """Bit for bit what they do with no neighbour; with one slot, what run_episode does."""
+    played = edited(list(EDITS), 4)
+    assert len({str(rows) for rows, _ in played.values()}) >= 3
+    assert played["whole"][1] == 0 and played["calm"][1] == 6 == played["blind"][1] and played["bare"][1] > 0
+    for name, what in played.items():
+        assert edited([name], 4)[name] == what
+    log = Log()
+    with make_world(meadow()) as world:
+        run_episode(world, tiny_agent(), seed=3, max_steps=6, observers=[log], interventions=EDITS["bare"])
+    assert edited(["bare"], 1)["bare"][0] == log.rows
+
+
+def test_what_acts_inside_the_network_has_no_neighbours() -> None:
+    inside = (ZeroAblation("blocks.0.attn.hook_z"),)
+    assert not can_share(inside) and not can_share((MemoryReset(),)) and can_share(EDITS["bare"])
+    with pytest.raises(HarnessError, match="slots=1"):
+        list(play_many(tiny_agent(), [Play(meadow(), 1, 3, interventions=inside)], slots=2))
+    ((_, result),) = play_many(tiny_agent(), [Play(meadow(), 1, 3, interventions=inside)], slots=1)
+    assert result.status == "truncated"
+
+
+def test_rows_are_recorded_as_if_alone(tmp_path: Path) -> None:
+    """Activations, pictures and snapshots of a row are its own, whoever plays beside it."""
+    hooks = tuple(tiny_agent().resolve_hooks(["blocks.1.attn.hook_pattern", "hook_embed"]))
+
+    def record(seeds: list[int], folder: Path) -> dict[int, Recording]:
+        recorders = {seed: Recorder(folder / str(seed)) for seed in seeds}
+        plays = [Play(meadow(), seed, 5, (recorders[seed],), hooks=hooks if seed != 9 else (), whole=seed != 8)
+                 for seed in seeds]
+        for _, result in play_many(tiny_agent(), plays, slots=3):
+            assert result.error is None
+        return {seed: open_recording(recorder.path) for seed, recorder in recorders.items()}
+
+    full, alone = record([9, 5, 6], tmp_path / "full"), record([5], tmp_path / "alone")[5]
+    one = full[5]
+    assert one.complete and one.header["agent"]["batch_shape"] == [3, 1] and not full[9].activations.keys() & set(hooks)
+    assert np.array_equal(np.stack([one.pov[i] for i in range(5)]), np.stack([alone.pov[i] for i in range(5)]))
+    for name in hooks:
+        assert np.array_equal(one.activations[name][:], alone.activations[name][:])
+    with make_world(meadow()) as world, Recorder(tmp_path / "single") as recorder:
+        run_episode(world, tiny_agent(), seed=5, max_steps=5, observers=[recorder], hooks=hooks)
+    single = open_recording(recorder.path)
+    assert np.array_equal(one.pov[0], single.pov[0])
+    for name in hooks:
+        assert np.allclose(one.activations[name][0], single.activations[name][0], atol=1e-5)
+    first = one.snapshots[0]
+    assert first.agent.keys() == single.snapshots[0].agent.keys() and first.world == single.snapshots[0].world
+
+
+def test_the_memory_of_a_row() -> None:
+    agent, rng = tiny_agent(), np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 360, 640, 3), dtype=np.uint8)
+    state = agent.initial_states(3)
+    streams = [np.random.default_rng(0) for _ in frames]
+    _, state = agent.act_together([{"pov": frame} for frame in frames], state, streams, [True] * 3)
+    own = agent.save_state(agent.memory_of(state, 1))
+    single = agent.save_state(agent.act({"pov": frames[1]}, agent.initial_state(), np.random.default_rng(0)).state)
+    assert own.keys() == single.keys()
+    assert all(np.allclose(own[name], single[name], atol=1e-5) for name in own)
+    assert agent.load_state(own).batch_size == 1
 
 
 def test_what_cannot_be_played_is_said() -> None:
