@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.batch.report import Mean, Rate, Report, Row
+from harness.batch.report import Rate
+from harness.batch.summary import CellSummary, Mean, Summary
 
 __all__ = ["SERIES", "Dot", "Figure", "Panel", "figure_of", "nice_scale"]
 
@@ -77,7 +78,7 @@ class Figure:
         return any(dot.baseline is not None for panel in self.panels for dot in panel.dots)
 
 
-def figure_of(report: Report, metric: str, figures: Mapping[str, Rate | Mean]) -> Figure:
+def figure_of(report: Summary, metric: str, figures: Mapping[str, Rate | Mean]) -> Figure:
     """Lay a metric out: the longest axis down, a short one in colours, the rest from panel to panel.
 
     Args:
@@ -97,7 +98,7 @@ def figure_of(report: Report, metric: str, figures: Mapping[str, Rate | Mean]) -
     def x(value: float) -> float:
         return round(LEFT + (value - least) / (most - least) * WIDTH, 1)
 
-    panels: dict[tuple[str, ...], list[Row]] = {}
+    panels: dict[tuple[str, ...], list[CellSummary]] = {}
     for row in report.rows:
         panels.setdefault(tuple(row.words.get(axis, "") for axis in rest), []).append(row)
     series = values.get(coloured, ("",))
@@ -111,7 +112,7 @@ def figure_of(report: Report, metric: str, figures: Mapping[str, Rate | Mean]) -
             if found.value is None:
                 continue
             y = heights[row.words.get(down, row.title)] + 2 * _APART * (number - (len(series) - 1) / 2)
-            approved = report.baseline.get(row.id, {}).get(metric)
+            approved = report.baseline.get(row.name, {}).get(metric)
             dots.append(Dot(x(found.value), round(y, 1), None if found.low is None else x(found.low),
                             None if found.high is None else x(found.high), number, f"{row.title}: {found}",
                             None if approved is None else x(min(max(approved, least), most))))

@@ -7,32 +7,31 @@ length. Pictures come from a recording that was kept, or the trial is played aga
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import shlex
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from harness.batch.load import load_suite
-from harness.batch.report import Outcome, Report, Row, shortened
-from harness.batch.results import recording_of
-from harness.batch.suite import Cell
-from harness.batch.worker import Fingerprint, load_player
+from harness.batch.results import read_summary, recording_of
+from harness.batch.runner import run_suite
+from harness.batch.suite import Budget, Cell, RecordingPolicy, Suite
+from harness.batch.summary import Outcome, Summary, shortened
 from harness.errors import HarnessError
 from harness.overlay.compose import Layout, Scene, compose_frame
 from harness.overlay.layers import Picture, Shade
-from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
 from harness.recording.video import write_share_video
-from harness.rollout import EpisodeResult, Play, play_many
 
-__all__ = ["Choice", "Film", "choices", "film_recording", "film_recordings", "play_again"]
+__all__ = ["Choice", "Film", "choices", "film_recording", "film_recordings", "play_again", "replay_command",
+           "suite_cells"]
 
 CLIP_BYTES = 400_000
 """Of a clip at most."""
@@ -50,13 +49,11 @@ class Choice:
         cell: Its cell's id.
         seed: Of the trial.
         why: It was chosen.
-        note: What else must be said.
     """
 
     cell: str
     seed: int
     why: str
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Film:
     recording: Path | None = None
 
 
-def choices(report: Report) -> list[Choice]:
+def choices(report: Summary) -> list[Choice]:
     """The most telling episode of each cell, and a flipped seed of each cell in a claim that fails.
 
     Of the trials with the most frequent combination of shares, that of median length is chosen (the lower of two; of
@@ -101,7 +98,7 @@ def choices(report: Report) -> list[Choice]:
     for verdict in report.verdicts:
         for row in report.rows if verdict.passed is False and verdict.flipped else ():
             seed = next((seed for seed in verdict.flipped if seed in row.finished), None)
-            if row.id in verdict.cells and seed is not None and (row.id, seed) not in known:
+            if row.name in verdict.cells and seed is not None and (row.id, seed) not in known:
                 known.add((row.id, seed))
                 found.append(Choice(row.id, seed, f"one that came out differently ({shortened(verdict.flipped)}) "
                                                   f"in the claim: {verdict.claim}"))
@@ -112,7 +109,7 @@ def _way(outcome: Outcome, names: Sequence[str]) -> tuple[float | None, ...]:
     return tuple(outcome.metrics.get(name) for name in names)
 
 
-def film_recordings(report: Report, wanted: Sequence[Choice]) -> dict[Choice, Film]:
+def film_recordings(report: Summary, wanted: Sequence[Choice]) -> dict[Choice, Film]:
     """Films of the chosen trials whose recording was kept; one that cannot be read is left out."""
     found = {}
     for choice in wanted:
@@ -177,80 +174,72 @@ def _webp(picture: Picture, quality: int) -> bytes:
     return bytes(image)
 
 
-def _titles(report: Report) -> dict[str, str]:
+def _titles(report: Summary) -> dict[str, str]:
     return {row.id: row.title for row in report.rows}
 
 
-class _TimeUp(Exception):
-    """No more time for clips."""
-
-
-def play_again(report: Report, wanted: Sequence[Choice], seconds: float
+def play_again(report: Summary, wanted: Sequence[Choice], seconds: float
                ) -> tuple[dict[Choice, Film], dict[Choice, str]]:
     """Play chosen trials once more, as they were played, for their pictures.
 
     Args:
         report: Of the suite.
-        wanted: Which; those with the same agent share a forward pass of as many rows as theirs had.
-        seconds: No trial goes on after so much time.
+        wanted: Which.
+        seconds: After which no more of them is begun.
 
     Returns:
         The films; and for each trial without one, why. A trial that takes other actions than before gets no film.
-
-    Raises:
-        SuiteError: when the suite cannot be read any more, or is another one by now.
     """
-    cells = _cells(report)
-    films: dict[Choice, Film] = {}
-    problems = {choice: "there was no time to play it again" for choice in wanted}
-    until = time.monotonic() + seconds
-    rows = {row.id: row for row in report.rows}
-
-    def tick(_: int) -> None:
-        if time.monotonic() > until:
-            raise _TimeUp
-
-    for name in dict.fromkeys(cells[choice.cell].agent for choice in wanted if choice.cell in cells):
-        if time.monotonic() > until:
-            break
-        agent = load_player(name)
-        with tempfile.TemporaryDirectory(prefix="harness-film-") as scratch:
-            plays = [_play(cells[choice.cell], choice, Path(scratch) / str(number))
-                     for number, choice in enumerate(wanted)
-                     if choice.cell in cells and cells[choice.cell].agent == name]
-            try:
-                for play, result in play_many(agent, plays, slots=report.batch, ticked=tick):
-                    choice, recorder, fingerprint = play.label
-                    problem = _differs(rows[choice.cell], choice, result, fingerprint)
-                    if problem is None:
-                        films[choice] = film_recording(open_recording(recorder.path), _titles(report)[choice.cell])
-                        del problems[choice]
-                    else:
-                        problems[choice] = problem
-            except _TimeUp:
-                break
-    return films, problems
+    cells = suite_cells(report)
+    seeds: dict[str, list[int]] = {}
+    for choice in wanted:
+        seeds.setdefault(choice.cell, []).append(choice.seed)
+    chosen = [replace(cell, seeds=tuple(sorted(seeds[name]))) for name, cell in cells.items() if name in seeds]
+    if not chosen:
+        return {}, dict.fromkeys(wanted, "the suite's file has changed or is not here, so it cannot be played again")
+    suite = Suite(report.suite, "", report.axes, tuple(chosen), record=RecordingPolicy("all"),
+                  budget=Budget(minutes=seconds / 60))
+    with tempfile.TemporaryDirectory(prefix="harness-film-") as scratch:
+        run_suite(suite, out=scratch, batch=report.batch)
+        again = read_summary(scratch)
+        films = film_recordings(again, wanted)
+        problems = {choice: _differs(report, again, choice) for choice in wanted}
+        kept = {choice: replace(film, recording=None) for choice, film in films.items() if not problems[choice]}
+    return kept, {choice: problems[choice] or "its pictures cannot be read" for choice in wanted if choice not in kept}
 
 
-def _play(cell: Cell, choice: Choice, out: Path) -> Play:
-    recorder, fingerprint = Recorder(out, log_probs=False), Fingerprint()
-    return Play(cell.scenario, choice.seed, cell.steps, (fingerprint, recorder), (choice, recorder, fingerprint),
-                backend=cell.backend, whole=True)
+def _differs(before: Summary, after: Summary, choice: Choice) -> str:
+    """Why a trial that was played again is not the one that was played before; empty when it is."""
+    one, other = ({row.id: row for row in summary.rows}.get(choice.cell) for summary in (before, after))
+    again = None if other is None else other.outcomes.get(choice.seed)
+    if again is None and other is not None:
+        return "there was no time to play it again"
+    if again is None:
+        return "the agent, the versions or the processor are others than before, so it was not played again"
+    if not again.finished:
+        return f"playing it again failed: {again.problem}"
+    same = one is not None and one.outcomes[choice.seed].actions == again.actions
+    return "" if same else "played again here it takes other actions, so there is nothing to show"
 
 
-def _differs(row: Row, choice: Choice, result: EpisodeResult, fingerprint: Fingerprint) -> str | None:
-    if result.error is not None:
-        return f"playing it again failed: {result.error}"
-    before = row.outcomes[choice.seed].actions
-    if fingerprint.text() != before:
-        return "played again here it takes other actions, so there is nothing to show"
-    return None
+def suite_cells(report: Summary) -> dict[str, Cell]:
+    """The suite's cells by the ids of their results, where its file is what it was."""
+    for word in (report.suite, *report.command):
+        try:
+            suite = load_suite(word)
+        except HarnessError:
+            continue
+        if suite.digest == report.digest:
+            return {row.id: cell for row in report.rows for cell in suite.cells
+                    if dict(cell.labels) == dict(row.labels)}
+    return {}
 
 
-def _cells(report: Report) -> Mapping[str, Cell]:
-    """The suite's cells by the ids of their results: the one with the same labels."""
-    if not report.source:
-        return {}
-    suite = load_suite(report.source)
-    labels: dict[str, Any] = {row.id: dict(row.labels) for row in report.rows}
-    return {name: cell for cell in suite.cells for name, told in labels.items() if dict(cell.labels) == told}
+def replay_command(cell: Cell, seed: int) -> str:
+    """The command that plays a trial again, alone and recorded."""
+    settings = [word for name, parameter in cell.scenario.parameters.items()
+                for word in ("--set", f"{name}={json.dumps(parameter.default)}")]
+    edits = [word for each in cell.intervene
+             for word in ("--intervene", each if isinstance(each, str) else json.dumps(each))]
+    return shlex.join(["harness", "run", cell.source or cell.scenario.name, "--agent", cell.agent,
+                       "--seed", str(seed), "--steps", str(cell.steps), *settings, *edits])

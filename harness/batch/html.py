@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from harness.batch.figures import LEFT, WIDTH, figure_of, nice_scale
-from harness.batch.films import Choice, Film
-from harness.batch.report import Report, Row
+from harness.batch.films import Choice, Film, replay_command, suite_cells
+from harness.batch.suite import Cell
+from harness.batch.summary import CellSummary, Summary
 from harness.batch.verdicts import Verdict
 from harness.viewer.page import content_hash, palette
 
@@ -51,7 +54,7 @@ class _Card:
     strip: tuple[tuple[int, str], ...] = ()
 
 
-def report_page(report: Report, chosen: Sequence[Choice] = (), films: Mapping[Choice, Film] | None = None,
+def report_page(report: Summary, chosen: Sequence[Choice] = (), films: Mapping[Choice, Film] | None = None,
                 problems: Mapping[Choice, str] | None = None) -> str:
     """The page.
 
@@ -75,8 +78,8 @@ def report_page(report: Report, chosen: Sequence[Choice] = (), films: Mapping[Ch
     return environment.from_string(_page("report.html")).render(
         report=report, style=Markup(style), policy=policy, left=LEFT, width=WIDTH, open=_OPEN,
         figures=[figure_of(report, name, figures[name]) for name in metrics], tables=report.tables(), cards=cards,
-        without=sum(not card.strip for card in cards), to_clips=f"harness batch report {report.folder} --clips 300 ...",
-        commands=[_commands(report, verdict) for verdict in report.verdicts],
+        without=sum(not card.strip for card in cards),
+        to_clips=f"harness batch report {shlex.quote(str(report.folder))} --clips 300 --report DIR",
         bars=[_bar(verdict) for verdict in report.verdicts], facts=_facts(report))
 
 
@@ -84,7 +87,7 @@ def _page(name: str) -> str:
     return (resources.files("harness.batch") / "page" / name).read_text(encoding="utf-8")
 
 
-def _leading(report: Report) -> list[str]:
+def _leading(report: Summary) -> list[str]:
     """The metrics with any value; those that claims are about come first, then shares, then means."""
     judged = [verdict.metric for verdict in report.verdicts]
     some = [name for name in report.metrics if any(row.values(name) for row in report.rows)]
@@ -92,22 +95,24 @@ def _leading(report: Report) -> list[str]:
                                           name not in report.shares))
 
 
-def _cards(report: Report, chosen: Sequence[Choice], films: Mapping[Choice, Film], problems: Mapping[Choice, str],
+def _cards(report: Summary, chosen: Sequence[Choice], films: Mapping[Choice, Film], problems: Mapping[Choice, str],
            metrics: Sequence[str]) -> list[_Card]:
     rows = {row.id: row for row in report.rows}
     shown = chosen if len(chosen) <= _MOST_CARDS else [choice for choice in chosen if choice in films]
-    return [_card(report, rows[choice.cell], choice, films.get(choice), problems.get(choice, ""), metrics[:2])
+    cells = suite_cells(report) if shown else {}
+    return [_card(report, rows[choice.cell], choice, films.get(choice), problems.get(choice, ""), metrics[:2],
+                  cells.get(choice.cell))
             for choice in shown[:_MOST_CARDS]]
 
 
-def _card(report: Report, row: Row, choice: Choice, film: Film | None, problem: str, metrics: Sequence[str]) -> _Card:
-    play = row.about.get("play")
+def _card(report: Summary, row: CellSummary, choice: Choice, film: Film | None, problem: str, metrics: Sequence[str],
+          cell: Cell | None) -> _Card:
     told = _Card(
-        row.title, "random weights" in row.description,
-        "   ".join(f"{name} {report.figure(row, name)}" for name in metrics), choice.seed, choice.why,
-        "; ".join(filter(None, (choice.note, problem))),
-        view=f"harness view {film.recording}" if film and film.recording else "",
-        play=f"{play} --seed {choice.seed}" if isinstance(play, str) else "")
+        row.title.replace(" (random weights)", ""), row.random,
+        " \N{MIDDLE DOT} ".join(f"{name} {report.figure(row, name)}" for name in metrics), choice.seed, choice.why,
+        problem[:1].upper() + problem[1:],
+        view=shlex.join(["harness", "view", str(film.recording)]) if film and film.recording else "",
+        play="" if cell is None else replay_command(cell, choice.seed))
     if film is None:
         return told
     return _Card(**{**vars(told), "video": _data("video/webm", film.clip), "poster": _data("image/webp", film.poster),
@@ -117,12 +122,6 @@ def _card(report: Report, row: Row, choice: Choice, film: Film | None, problem: 
 
 def _data(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _commands(report: Report, verdict: Verdict) -> list[str]:
-    """One of the flipped seeds in each of the verdict's cells."""
-    return [f"{row.about['play']} --seed {verdict.flipped[0]}" for row in report.rows
-            if verdict.flipped and row.id in verdict.cells and isinstance(row.about.get("play"), str)]
 
 
 def _bar(verdict: Verdict) -> _Bar | None:
@@ -139,7 +138,7 @@ def _bar(verdict: Verdict) -> _Bar | None:
     return _Bar(reach, x(verdict.estimate), x(low) if known else None, x(high) if known else None)
 
 
-def _facts(report: Report) -> list[tuple[str, Any]]:
+def _facts(report: Summary) -> list[tuple[str, Any]]:
     """Where the numbers come from, as far as it is known."""
     origin = report.provenance
     packages = origin.get("packages") or {}
@@ -147,7 +146,8 @@ def _facts(report: Report) -> list[tuple[str, Any]]:
         if origin.get("commit") else ""
     seconds = sum(outcome.seconds for row in report.rows for outcome in row.finished.values())
     found = [
-        ("command", report.command), ("suite", report.source), ("results", str(report.folder)),
+        ("command", shlex.join([Path(report.command[0]).name, *report.command[1:]]) if report.command else ""),
+        ("results", str(report.folder)),
         ("Harness", f"{origin['harness']}{commit}" if origin.get("harness") else ""),
         ("packages", ", ".join(f"{name} {version}" for name, version in packages.items() if version)
          if isinstance(packages, dict) else ""),

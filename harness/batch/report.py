@@ -1,4 +1,4 @@
-"""What came of a suite: counts, shares, means and intervals, for the terminal, for Markdown and as JSON."""
+"""What came of a suite: shares with counts and intervals, for the terminal, for Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.batch.metrics import COUNTS
-from harness.batch.suite import label_text
-from harness.batch.verdicts import Verdict
-from harness.statistics import bootstrap, wilson
+import numpy as np
 
 from harness.batch.metrics import CONDITIONS, RATES, USUAL, Measured, Metric
 from harness.batch.suite import Cell, Trial, label_text
@@ -20,10 +17,7 @@ from harness.statistics import wilson
 __all__ = ["Failure", "Rate", "Report", "Row"]
 
 CONDITIONAL = ("contact", "held", "pressed")
-"""Shares that are also given of the trials that meet a condition."""
-GIVEN = ("approached", "exposure")
-"""The conditions: metrics that are above 0."""
-_FEW = 10
+"""Shares that are also given of the episodes that meet a condition."""
 
 
 @dataclass(frozen=True)
@@ -57,66 +51,6 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Mean:
-    """A mean over trials, and its 95 % bootstrap interval (None below two values)."""
-
-    value: float | None
-    n: int
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Mean:
-        """With its interval."""
-        if len(values) < 2:
-            return cls(values[0] if values else None, len(values), None, None)
-        return cls(sum(values) / len(values), len(values), *bootstrap(values))
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return "-"
-        return f"{self.value:.3g}" + ("" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]")
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return {"mean": _rounded(self.value), "n": self.n, "low": _rounded(self.low), "high": _rounded(self.high)}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one trial came to.
-
-    Attributes:
-        seed: Of the trial.
-        status: "finished", "failed", "timeout" or "lost".
-        problem: What went wrong, of a trial that is not finished.
-        n_steps: Played.
-        seconds: Of wall-clock time.
-        metrics: Name to number; a metric that says nothing of this trial is not there.
-        actions: Digest of what was played, of its first episode.
-        recorded: Whether its recording was kept.
-    """
-
-    seed: int
-    status: str
-    problem: str = ""
-    n_steps: int = 0
-    seconds: float = 0.0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    actions: str = ""
-    recorded: bool = False
-
-    @property
-    def finished(self) -> bool:
-        """Whether it counts."""
-        return self.status == "finished"
-
-
-@dataclass(frozen=True)
 class Failure:
     """A trial that could not be played to its end, and what was said; ``status`` as in its result."""
 
@@ -125,8 +59,7 @@ class Failure:
     status: str = "failed"
 
     def __str__(self) -> str:
-        how = "" if self.outcome.status == "failed" else f" ({self.outcome.status})"
-        return f"{self.title}, seed {self.outcome.seed}{how}: {self.outcome.problem}"
+        return f"{self.trial.cell.title}, seed {self.trial.seed}: {self.problem}"
 
 
 @dataclass(frozen=True)
@@ -134,6 +67,7 @@ class Row:
     """One cell's results.
 
     Attributes:
+        cell: Of the suite.
         id: Its folder in the store.
         measured: An episode's seed to its figures, of the finished trials; empty where there is no target.
         seconds: Wall-clock time of all its episodes; those that share a forward pass count it in full.
@@ -141,6 +75,7 @@ class Row:
         values: Metric to its numbers, in the order of ``seeds``; NaN where there is none.
     """
 
+    cell: Cell
     id: str
     measured: Mapping[int, Measured]
     seconds: float
@@ -157,9 +92,9 @@ class Row:
         return {seed: value for seed, value in zip(self.seeds, self.values[metric], strict=True) if value == value}
 
     def rate(self, name: str, given: str | None = None) -> Rate:
-        """Share of trials for which a metric is above 0, of all or of those that meet a condition."""
-        values = self.values(name, given)
-        return Rate.of(sum(value > 0 for value in values), len(values))
+        """Share of episodes for which one of ``metrics.RATES`` holds, of all or of those that meet a condition."""
+        of = [m for m in self.measured.values() if given is None or CONDITIONS[given](m)]
+        return Rate.of(sum(RATES[name](m) for m in of), len(of))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -182,7 +117,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All cells' results; ``results.read_report`` makes it from what lies on disk.
+    """All cells' results.
 
     Attributes:
         suite: Its name.
@@ -255,89 +190,31 @@ class Report:
         if self.stopped:
             notes.append(f"stopped: {self.stopped}; the same command goes on")
         if self.missing:
-            return f"{self.n_finished:,} of {self.n_trials:,} trials are finished"
-        if open_:
-            return f"{open_} of {n} claim{'s' * (n != 1)} {'is' if open_ == 1 else 'are'} undecided"
-        if n:
-            return "The claim holds" if n == 1 else f"All {n} claims hold"
-        return f"All {self.n_trials:,} trials are finished"
-
-    @property
-    def state(self) -> str:
-        """``fails``, ``open`` or ``holds``: what the headline is coloured by."""
-        if self.failures or any(verdict.passed is False for verdict in self.verdicts):
-            return "fails"
-        return "open" if self.missing or any(verdict.passed is None for verdict in self.verdicts) else "holds"
-
-    def tables(self) -> list[Table]:
-        """Shares of all trials, shares of those that meet a condition, and means."""
-        shares = [name for name in self.metrics if name in self.shares]
-        means = [name for name in self.metrics if name not in self.shares]
-        some = [(name, given) for given in GIVEN for name in CONDITIONAL
-                if name in shares and given in self.metrics]
-        found = []
-        if shares:
-            found.append(self._table("Trials in which it happened: count, share, 95 % interval", shares,
-                                     [[row.rate(name) for name in shares] for row in self.rows]))
-        if some:
-            found.append(self._table(
-                "The same, of the trials with an approach, or with any exposure",
-                [f"{name} | {'approach' if given == 'approached' else given}" for name, given in some],
-                [[row.rate(*column) for column in some] for row in self.rows]))
-        if means:
-            found.append(self._table("Means over trials, 95 % interval", means,
-                                     [[row.mean(name) for name in means] for row in self.rows]))
-        return found
-
-    def _table(self, title: str, columns: Sequence[str], figures: Sequence[Sequence[Rate | Mean]]) -> Table:
-        rows = tuple((tuple(row.words.get(axis, "") for axis in self.axes), tuple(one))
-                     for row, one in zip(self.rows, figures, strict=True))
-        return Table(title, self.axes, tuple(columns), rows)
-
-    def notes(self) -> list[str]:
-        """What has to be said beside the tables."""
-        notes = [f"{name}: {description}" for name, description in self.agents.items() if description]
-        if self.missing:
-            notes.append(f"{self.missing} of {self.n_trials} trials are not finished")
-        if self.damaged:
-            notes.append(f"{self.damaged} result files cannot be read and do not count")
-        failures = self.failures
-        notes += [f"failed: {failure}" for failure in failures[:_FEW]]
-        if len(failures) > _FEW:
-            notes.append(f"failed: {len(failures) - _FEW} more")
+            notes.append(f"{self.missing} of {sum(len(row.cell.seeds) for row in self.rows)} trials are not finished")
+        notes += [f"failed: {failure}" for failure in self.failures[:10]]
+        if len(self.failures) > 10:
+            notes.append(f"failed: {len(self.failures) - 10} more")
         return notes
-
-    def _claims(self) -> list[str]:
-        lines = []
-        for verdict in self.verdicts:
-            words = "; ".join(filter(None, (verdict.numbers, verdict.reason)))
-            lines.append(f"{verdict.word}: {verdict.claim}" + (f" ({words})" if words else ""))
-            if verdict.flipped:
-                lines[-1] += f"; seeds that flipped: {shortened(verdict.flipped)}"
-        return lines
 
     def text(self) -> str:
         """For the terminal."""
         parts = [self.suite]
-        for table in self.tables():
-            grid = table.lines()
-            widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
+        for title, header, rows in self.tables():
+            widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
             lines = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
-                     for line in grid]
-            parts.append("\n".join([table.title, "", lines[0], "  ".join("-" * width for width in widths), *lines[1:]]))
-        parts += ["\n".join(lines) for lines in (self._claims(), self.notes()) if lines]
-        return "\n\n".join(parts)
+                     for line in [header, *rows]]
+            parts.append("\n".join([title, "", lines[0], "  ".join("-" * width for width in widths), *lines[1:]]))
+        notes = "\n".join(self._notes())
+        return "\n\n".join([*parts, notes] if notes else parts)
 
     def markdown(self) -> str:
         """Tables for a README."""
         parts = []
-        for table in self.tables():
-            header, *rows = ["| " + " | ".join(word.replace("|", "\\|") for word in line) + " |"
-                             for line in table.lines()]
-            columns = len(table.axes) + len(table.columns)
-            parts.append("\n".join([f"{table.title}:", "", header, "|" + " --- |" * columns, *rows]))
-        parts += ["\n".join(f"- {line}" for line in lines) for lines in (self._claims(), self.notes()) if lines]
-        return "\n\n".join(parts) + "\n"
+        for title, header, rows in self.tables():
+            lines = ["| " + " | ".join(word.replace("|", "\\|") for word in line) + " |" for line in [header, *rows]]
+            parts.append("\n".join([f"{title}:", "", lines[0], "|" + " --- |" * len(header), *lines[1:]]))
+        notes = "\n".join(f"- {note}" for note in self._notes())
+        return "\n\n".join([*parts, notes] if notes else parts) + "\n"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""

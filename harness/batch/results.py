@@ -13,49 +13,50 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.batch.report import Outcome, Report, Row
-from harness.batch.store import FORMAT, SUITE
+from harness.batch.store import FORMAT
+from harness.batch.summary import CellSummary, Outcome, Summary
 from harness.batch.verdicts import VERDICTS, Verdict
 from harness.errors import SuiteError
+from harness.recording.schema import HEADER
 
-__all__ = ["cell_folders", "read_json", "read_report", "read_results", "recording_of"]
+__all__ = ["cell_folders", "read_json", "read_summary", "read_results", "recording_of"]
 
 _MOST_BYTES = 4_000_000
 """Of a file that is read as a whole."""
 _STATES = ("finished", "failed", "timeout", "lost")
 
 
-def read_report(folder: str | Path, cells: Mapping[str, Collection[int]] | None = None) -> Report:
+def read_summary(folder: str | Path) -> Summary:
     """Tell what lies in a suite's output folder.
 
     Args:
-        folder: Of the suite.
-        cells: Only these, by their ids, and of each only these seeds; else the ones of the latest run.
+        folder: Of the suite. Its latest run says which cells and seeds count.
 
     Raises:
         SuiteError: when it is no such folder, or there is no result in it.
     """
     folder = Path(folder)
-    about = read_json(folder / SUITE) or {}
+    about = read_json(folder / "suite.json") or {}
     folders = {path.name: path for path in cell_folders(folder)}
     if not folders:
         raise SuiteError("there are no results of a suite here", where=str(folder),
                          hint="give the folder that `harness batch SUITE` wrote: batches/SUITE, or its --out")
-    asked = _asked(about) if cells is None else cells
+    asked = _asked(about)
     rows, damaged = [], 0
+    players = {cell.get("id"): str(cell.get("agent") or "") for cell in _cells(about)}
     for name in asked or sorted(folders):
-        found, torn = _row(name, folders.get(name, folder / "trials" / name), (asked or {}).get(name), about)
+        found, torn = _row(name, folders.get(name, folder / "trials" / name), (asked or {}).get(name), players.get(name, ""))
         rows.append(found)
         damaged += torn
     judged = read_json(folder / VERDICTS) or {}
     metrics = tuple(dict.fromkeys([*_texts(about.get("metrics")), *(
         metric for row in rows for outcome in row.finished.values() for metric in outcome.metrics)]))
     axes = tuple(_texts(about.get("axes")) or dict.fromkeys(axis for row in rows for axis in row.labels))
-    return Report(
+    return Summary(
         suite=str(about.get("suite") or folder.name), description=str(about.get("description") or ""), axes=axes,
         rows=tuple(rows), metrics=metrics, verdicts=_verdicts(judged), baseline=_baseline(judged),
-        batch=about["batch"] if isinstance(about.get("batch"), int) else 1, source=str(about.get("file") or ""),
-        command=_command(about.get("command")), provenance=_mapping(about.get("provenance")), folder=folder,
+        batch=about["batch"] if isinstance(about.get("batch"), int) else 1, digest=str(about.get("digest") or ""),
+        command=tuple(_texts(about.get("command"))), provenance=_mapping(about.get("provenance")), folder=folder,
         damaged=damaged)
 
 
@@ -84,12 +85,10 @@ def read_results(cell: Path) -> Iterator[tuple[Path, dict[str, Any] | None]]:
 
 
 def recording_of(trial: Path) -> Path | None:
-    """A trial's recording, when it was kept: ``recording/`` or the one folder in it."""
-    kept = trial / "recording"
-    if kept.is_symlink() or not kept.is_dir():
-        return None
-    places = [kept, *(Path(entry.path) for entry in os.scandir(kept) if entry.is_dir(follow_symlinks=False))]
-    return next((place for place in places if (place / "header.json").is_file()), None)
+    """A trial's recording, when it was kept; of several episodes, that of the first."""
+    places = [trial / "recording", trial / "episode-0" / "recording"]
+    return next((place for place in places if (place / HEADER).is_file()
+                 and not place.is_symlink() and not place.parent.is_symlink()), None)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -103,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _row(name: str, path: Path, seeds: Collection[int] | None, suite: Mapping[str, Any]) -> tuple[Row, int]:
+def _row(name: str, path: Path, seeds: Collection[int] | None, player: str) -> tuple[CellSummary, int]:
     about = read_json(path / "cell.json") or {}
     outcomes, damaged = dict[int, Outcome](), 0
     for trial, result in read_results(path) if path.is_dir() else ():
@@ -116,9 +115,9 @@ def _row(name: str, path: Path, seeds: Collection[int] | None, suite: Mapping[st
             outcomes[seed] = _outcome(seed, result, trial)
     labels = _mapping(about.get("labels"))
     agent = _mapping(about.get("agent"))
-    row = Row(name, labels, tuple(outcomes) if seeds is None else seeds, outcomes,
-              str(agent.get("name") or Path(str(labels.get("agent", ""))).stem),
-              str(agent.get("description") or ""), about)
+    row = CellSummary(name, labels, tuple(outcomes) if seeds is None else seeds, outcomes,
+              player or str(agent.get("name") or Path(str(labels.get("agent", ""))).stem),
+              str(agent.get("description") or ""))
     return row, damaged
 
 
@@ -130,7 +129,7 @@ def _outcome(seed: int, result: Mapping[str, Any], trial: Path) -> Outcome:
         seed, str(result["status"]), str(result.get("problem") or ""),
         int(result["n_steps"]) if _is_number(result.get("n_steps")) else 0,
         float(result["seconds"]) if _is_number(result.get("seconds")) else 0.0,
-        metrics, str(first.get("actions") or ""), (trial / "recording").is_dir())
+        metrics, str(first.get("actions") or ""), recording_of(trial) is not None)
 
 
 def _is_number(value: Any) -> bool:
@@ -145,20 +144,20 @@ def _texts(value: Any) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list | dict) else []
 
 
-def _command(value: Any) -> str:
-    return value if isinstance(value, str) else " ".join(_texts(value))
-
-
 def _asked(about: Mapping[str, Any]) -> dict[str, Collection[int]] | None:
     """Cell to seeds, as the suite's latest run asked for them."""
     found: dict[str, Collection[int]] = {}
-    cells = about.get("cells")
-    for cell in cells if isinstance(cells, list) else ():
-        seeds, name = _seeds(_mapping(cell).get("seeds")), _mapping(cell).get("id")
+    for cell in _cells(about):
+        seeds, name = _seeds(cell.get("seeds")), cell.get("id")
         if isinstance(name, str) and name not in (".", "..") and not set(name) & {"/", "\\", "\0"} \
                 and seeds is not None:
             found[name] = seeds
     return found or None
+
+
+def _cells(about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    cells = about.get("cells")
+    return [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else []
 
 
 def _seeds(value: Any) -> Sequence[int] | None:

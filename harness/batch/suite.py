@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 from harness.batch.metrics import USUAL, Metric, Target
 from harness.scenario.schema import Scenario
 
-__all__ = ["Budget", "Cell", "RecordingPolicy", "Suite", "Trial", "label_text", "play_command"]
+__all__ = ["Budget", "Cell", "RecordingPolicy", "Suite", "Trial", "label_text"]
 
 
 def label_text(value: Any) -> str:
@@ -110,16 +108,6 @@ class Trial:
 
     cell: Cell
     seed: int
-
-
-def play_command(cell: Cell) -> str:
-    """The ``harness run`` that plays a cell by itself and records it; ``--seed`` is still to come."""
-    settings = [word for name, parameter in cell.scenario.parameters.items()
-                for word in ("--set", f"{name}={json.dumps(parameter.default)}")]
-    edits = [word for each in cell.intervene
-             for word in ("--intervene", each if isinstance(each, str) else json.dumps(each))]
-    return shlex.join(["harness", "run", cell.source or cell.scenario.name, "--agent", cell.agent,
-                       "--steps", str(cell.steps), *settings, *edits])
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-__all__ = ["VERDICTS", "Verdict"]
+from harness.errors import SuiteError
+
+__all__ = ["VERDICTS", "Verdict", "keep_verdicts"]
 
 VERDICTS = "verdicts.json"
-"""In a suite's output folder: ``{"format": 2, "verdicts": [...], "baseline": {cell: {metric: value}}}``."""
+"""In a suite's output folder: ``{"format": 1, "verdicts": [...], "baseline": {cell: {metric: value}}}``."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Verdict:
     Attributes:
         claim: In the words of the suite's file.
         metric: What it is about.
-        cells: Ids of the cells it compares.
+        cells: Names of the cells it compares (``CellSummary.name``).
         n: Pairs, or trials.
         estimate: Of the difference, or the share.
         interval: Of the estimate.
@@ -29,6 +34,8 @@ class Verdict:
         passed: None: undecided.
         flipped: Seeds that came out differently than in what it is compared with.
         reason: In a sentence.
+        note: What to keep in mind.
+        replay: The command that plays the most telling seed again.
     """
 
     claim: str
@@ -43,6 +50,8 @@ class Verdict:
     passed: bool | None = None
     flipped: tuple[int, ...] = ()
     reason: str = ""
+    note: str = ""
+    replay: str = ""
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Verdict:
@@ -57,6 +66,7 @@ class Verdict:
             n=int(told.get("n", 0)), interval=None if interval is None else (float(interval[0]), float(interval[1])),
             passed=None if told.get("passed") is None else bool(told["passed"]),
             flipped=tuple(map(int, told.get("flipped", ()))), reason=str(told.get("reason", "")),
+            note=str(told.get("note") or ""), replay=str(told.get("replay") or ""),
             **{key: None if told.get(key) is None else float(told[key])
                for key in ("estimate", "effect", "p", "p_adjusted")})
 
@@ -83,6 +93,29 @@ class Verdict:
         elif self.p is not None:
             found.append(f"p {_small(self.p)}")
         return ", ".join(found)
+
+
+def keep_verdicts(folder: Path, verdicts: Sequence[Mapping[str, Any]],
+                  baseline: Mapping[str, Mapping[str, float]]) -> None:
+    """Write down what a run's claims came to, none as well, all of it or nothing.
+
+    Args:
+        folder: The suite's output folder.
+        verdicts: As JSON values.
+        baseline: Cell name to metric to its approved mean.
+
+    Raises:
+        SuiteError: when it cannot be written.
+    """
+    path = folder / VERDICTS
+    part = path.with_name(f".{VERDICTS}.{os.getpid()}.part")
+    told = {"format": 1, "verdicts": list(verdicts), "baseline": dict(baseline)}
+    try:
+        part.write_text(json.dumps(told, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except OSError as problem:
+        part.unlink(missing_ok=True)
+        raise SuiteError(f"cannot write the verdicts: {problem.strerror}", where=str(path)) from problem
 
 
 def _small(p: float) -> str:
