@@ -45,7 +45,8 @@ def read_summary(folder: str | Path) -> Summary:
     rows, damaged = [], 0
     players = {cell.get("id"): str(cell.get("agent") or "") for cell in _cells(about)}
     for name in asked or sorted(folders):
-        found, torn = _row(name, folders.get(name, folder / "trials" / name), (asked or {}).get(name), players.get(name, ""))
+        path = folders.get(name, folder / "trials" / name)
+        found, torn = _row(name, path, (asked or {}).get(name), players.get(name, ""))
         rows.append(found)
         damaged += torn
     judged = read_json(folder / VERDICTS) or {}
