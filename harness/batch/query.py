@@ -175,8 +175,9 @@ def _load_steps(database: Any) -> None:
     taken = {row[0].lower() for row in database.execute("DESCRIBE files").fetchall()}
     own = [row[0] for row in database.execute("DESCRIBE lines").fetchall() if row[0] != "harness_file"]
     columns = ", ".join(f"lines.{_name(column)} AS {_name(_free(column, 'step', taken))}" for column in own)
+    torn = " AND ".join(f"lines.{_name(column)} IS NULL" for column in own)
     database.execute(f"CREATE TABLE steps AS SELECT {known}, {columns} FROM lines JOIN files "
-                     "ON files.filename = lines.harness_file")
+                     f"ON files.filename = lines.harness_file WHERE NOT ({torn})")
     database.execute("DROP VIEW lines")
 
 
