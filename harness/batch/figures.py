@@ -124,10 +124,11 @@ def figure_of(report: Summary, metric: str, figures: Mapping[str, Rate | Mean]) 
 def nice_scale(least: float, most: float) -> tuple[float, float, float]:
     """Round ends around two values, with zero among them, and a round step: 1, 2 or 5 times a power of ten."""
     least, most = min(least, 0.0), max(most, 0.0)
-    span = (most - least) or 1.0
+    most = 1.0 if least == most else most
+    span = most - least
     power = 10.0 ** math.floor(math.log10(span / 2))
     step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= 4)
-    return math.floor(least / step) * step, (math.ceil(most / step) * step) or step, step
+    return math.floor(least / step) * step, math.ceil(most / step) * step, step
 
 
 def _ticks(least: float, most: float, step: float) -> Sequence[float]:
