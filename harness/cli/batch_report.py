@@ -155,7 +155,7 @@ def _page(summary: Summary, seconds: float) -> str:
 
 def _check_ours(folder: Path) -> None:
     """Refuse to write among files that no report wrote."""
-    there = sorted(path.name for path in folder.iterdir() if path.name != ".lock") if folder.is_dir() else []
+    there = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
     foreign = [name for name in there if name not in _FILES]
     ours = not there
     if there and not foreign:

@@ -45,7 +45,7 @@ def test_any_other_word_is_a_suite_and_options_may_come_first(tmp_path: Path) ->
 
 
 def test_completion_knows_suites_commands_and_options() -> None:
-    assert "villager" in completed("vil") and completed("que") == ["query"]
+    assert "villager" in completed("vil") and "query" in completed("que")
     assert "--workers" in completed("--work")
 
 
