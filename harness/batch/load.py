@@ -318,9 +318,9 @@ class _Reader:
         agent, steps, seeds = self.agent(row, kept), self.steps(row, scenario), self.seeds(row)
         episodes, intervene, backend = self.episodes(row), self.intervene(row, scenario), self.backend(row)
         target = None if scenario is None else self.target(row, scenario)
-        if not kept or len(self.problems) > before:
+        if not kept or len(self.problems) > before or scenario is None or agent is None or steps is None \
+                or seeds is None:
             return None
-        assert scenario is not None and agent is not None and steps is not None and seeds is not None
         source = str(self.path(row["scenario"], scenario_names()))
         return Cell({axis: row[axis].plain for axis in axes}, scenario, agent, steps, seeds, target, episodes,
                     intervene, backend, source, self.folder)

@@ -122,14 +122,23 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
     store = Store(Path("batches") / chosen.name if out is None else Path(out))
     with store.locked():
         plan = _Plan(chosen, store, batch, retry_failed)
-        n = sum(queue.n for queue in plan.queues.values())
-        over = False
-        if n:
-            chosen_engine = engine or (LocalEngine(min(workers, n)) if workers else InlineEngine(work))
-            counter = _Counter(plan, progress, n)
-            over = play(chosen_engine, plan.job, plan.queues, ended=counter.ended, ticked=counter.ticked,
-                        timeout=chosen.timeout, retries=chosen.retries, budget=chosen.budget)
+        over = _play(plan, engine or (LocalEngine(workers) if workers else InlineEngine(work)), progress)
         return _report(chosen, plan, "the budget is used up" if over else None)
+
+
+def _play(plan: _Plan, engine: Engine, progress: Progress | None) -> bool:
+    """Play what is not there; whether the budget has ended it."""
+    suite, n = plan.suite, sum(queue.n for queue in plan.queues.values())
+    if not n:
+        engine.close()
+        return False
+    counter = _Counter(plan, progress, n)
+    try:
+        return play(engine, plan.job, plan.queues, ended=counter.ended, ticked=counter.ticked, timeout=suite.timeout,
+                    retries=suite.retries, budget=suite.budget)
+    finally:
+        for name in plan.job.ids:
+            plan.job.store.sweep(name)
 
 
 def _chosen(suite: Suite | str | Path, only: Sequence[str], seeds: int | None) -> Suite:
@@ -150,7 +159,7 @@ class _Plan:
         self.suite, self.batch = suite, batch
         players = {name: load_player(name) for name in dict.fromkeys(cell.agent for cell in suite.cells)}
         self.agents = {name: player.provenance() for name, player in players.items()}
-        for player in players.values():
+        for player in [each for each in players.values() if each.hook_shapes()] or players.values():
             player.resolve_hooks(suite.record.hooks)
         edits = [_interventions(cell, players[cell.agent]) for cell in suite.cells]
         rows = [batch if can_share(each, cell.backend) else 1 for cell, each in zip(suite.cells, edits, strict=True)]
@@ -261,7 +270,8 @@ def _report(suite: Suite, plan: _Plan, stopped: str | None) -> Report:
 def _row(job: Job, cell: Cell, name: str) -> tuple[Row, list[Failure]]:
     """A cell's results, packed: of a hundred thousand trials there is no room for the files."""
     place = {seed: number for number, seed in enumerate(cell.seeds)}
-    figures, numbers = dict[int, list[tuple[int, Measured]]](), dict[int, array[float]]()
+    figures: dict[int, list[tuple[int, Measured]]] = {}
+    numbers: dict[int, array[float]] = {}
     failures, seconds = list[Failure](), 0.0
     for result in job.store.results(name):
         seed = result["seed"]

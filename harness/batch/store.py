@@ -147,11 +147,15 @@ class Store:
         path = self.folder(cell) / "cell.json"
         with _told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            for name in os.listdir(path.parent):
-                if name.endswith(".part"):
-                    shutil.rmtree(path.parent / name, ignore_errors=True)
+            self.sweep(cell)
             if not path.is_file():
                 _write(path, about)
+
+    def sweep(self, cell: str) -> None:
+        """Take away what was begun and is nobody's any more. Only while no worker is alive."""
+        for name in os.listdir(self.folder(cell)):
+            if name.endswith(".part"):
+                shutil.rmtree(self.folder(cell) / name, ignore_errors=True)
 
     def open_trial(self, cell: str, seed: int) -> Path:
         """An empty folder to play a trial in; ``finish`` or ``fail`` makes it the trial's.
@@ -217,11 +221,17 @@ class Store:
         Raises:
             SuiteError: when it cannot be written.
         """
-        left = sorted(self.folder(cell).glob(f".{seed}.*.part"), key=lambda path: path.stat().st_mtime_ns)
-        played = left.pop() if left and keep else self.open_trial(cell, seed)
-        for path in left:
-            shutil.rmtree(path, ignore_errors=True)
+        left = list(self.folder(cell).glob(f".{seed}.*.part")) if keep else []
+        played = max(left, key=lambda path: path.stat().st_mtime_ns) if left else self.open_trial(cell, seed)
+        self.settle(played)
         self.finish(cell, seed, result, played)
+
+    def settle(self, played: Path) -> None:
+        """Give the recordings in a trial's folder, each of which lies in a folder ``recorded``, their name."""
+        for recorded in [*played.glob("recorded"), *played.glob("episode-*/recorded")]:
+            for recording in recorded.iterdir():
+                recording.rename(recorded.with_name("recording"))
+            recorded.rmdir()
 
     def results(self, cell: str) -> Iterator[dict[str, Any]]:
         """Results one after the other, in no order. One that is damaged or of another format is as good as none."""

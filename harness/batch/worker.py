@@ -185,7 +185,8 @@ class _Trial:
         self._folder = job.store.open_trial(self._id, order.seed)
         self._analyses = [metric for metric in job.metrics if metric.analysis is not None]
         self._records = order.record or bool(self._analyses)
-        self._hooks = tuple(agent.resolve_hooks(job.record.hooks)) if self._records else ()
+        traced = self._records and bool(agent.hook_shapes())  # another agent of the suite may have hooks, and this none
+        self._hooks = tuple(agent.resolve_hooks(job.record.hooks)) if traced else ()
         self._logs: list[_EpisodeLog] = []
         self._keepers: list[_Keeper | None] = []
         self._episodes: dict[int, dict[str, Any]] = {}
@@ -252,11 +253,11 @@ class _Trial:
 
     def _keep(self) -> Done:
         """All episodes have come to their end."""
-        order, kept = self._order, self._order.record and self._job.record.keep != "failures"
-        for number, keeper in enumerate(self._keepers):
-            if keeper is not None:
-                if kept:
-                    keeper.path.rename(self._place(number) / "recording")
+        order = self._order
+        if order.record and self._job.record.keep != "failures":
+            self._job.store.settle(self._folder)
+        elif self._records:
+            for number in self._episodes:
                 shutil.rmtree(self._place(number) / "recorded", ignore_errors=True)
         episodes = [self._episodes[number] for number in sorted(self._episodes)]
         metrics = {metric.name: _mean([self._figures[n][metric.name] for n in sorted(self._figures)])

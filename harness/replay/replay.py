@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.agent.agent import Agent, AgentOutput
+from harness.agent.agent import Agent, AgentOutput, BatchAgent
 from harness.agent.ahead import CHUNK, AheadAgent
 from harness.agent.load import known_names, load_agent, takes
+from harness.agent.padded import MOST_ROWS, PaddedAgent
 from harness.errors import AgentError, RecordingError, WorldError
 from harness.intervention.build import build_intervention
 from harness.intervention.intervention import Intervention
@@ -375,9 +376,12 @@ class _AgentReplay:
                          if name.startswith("log_probs.")}
 
     def _looking_ahead(self, agent: Agent) -> Agent:
-        """The agent, seeing as many pictures at once as it did then: bits depend on it."""
+        """The agent, seeing as many pictures at once, in as many rows, as it did then: bits depend on it."""
         header = self.recording.header
         shape = header["agent"].get("batch_shape")
+        rows = shape[0] // agent.provenance().get("batch_shape", [1])[0] if isinstance(shape, list) and shape else 1
+        if isinstance(agent, BatchAgent) and 1 < rows <= MOST_ROWS:
+            return PaddedAgent(agent, rows)
         chunk = shape[1] if isinstance(shape, list) and len(shape) == 2 else 1
         if chunk not in range(2, CHUNK + 1) or header["interventions"] or not hasattr(agent, "look_ahead"):
             return agent

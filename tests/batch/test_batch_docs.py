@@ -9,20 +9,25 @@ from pathlib import Path
 import pytest
 
 from harness.batch.load import CELL_KEYS, TOP_KEYS, parse_suite
-from harness.batch.metrics import APPROACHED, HELD, RATES, Measured
+from harness.batch.metrics import APPROACHED, COUNTS, HELD, RATES, Measured
 from harness.batch.runner import BATCH
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "batch.md").read_text(encoding="utf-8")
 
 
 def block(kind: str) -> str:
-    (body,) = re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    return str(body)
+    return str(re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0])
 
 
 def test_the_example_loads() -> None:
     suite = parse_suite(block("yaml"))
     assert [cell.title for cell in suite.cells] == ["villager, oak_leaves", "villager, none", "trunk, oak_leaves"]
+
+
+def test_the_example_with_interventions_loads() -> None:
+    suite = parse_suite(re.findall(r"^```yaml\n(# cuts.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0])
+    assert len(suite.cells) == 6 and suite.budget.minutes == 30 and suite.record.first == 2
+    assert all(cell.intervene for cell in suite.cells if cell.labels["cut"] != "whole")
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -35,7 +40,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_everything_is_documented() -> None:
-    words = {*TOP_KEYS, *CELL_KEYS, *RATES, *(field.name for field in fields(Measured))}
+    words = {*TOP_KEYS, *CELL_KEYS, *RATES, *COUNTS, *(field.name for field in fields(Measured))}
     assert not [word for word in words if f"`{word}`" not in PAGE]
     assert f"within {APPROACHED:.0f} blocks" in PAGE and f"at least {HELD} contact ticks" in PAGE
     assert f"plays {BATCH} episodes at a time" in PAGE

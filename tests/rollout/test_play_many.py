@@ -20,6 +20,7 @@ from harness.intervention import KeyBlock, MemoryReset, PixelMask, RemoveBlocks,
 from harness.intervention.intervention import Intervention
 from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
+from harness.replay.replay import replay_recording
 from harness.rollout import Episode, EpisodeResult, Play, Step, can_share, play_many, run_episode
 from harness.scenario.load import load_scenario
 from harness.scenario.schema import Scenario
@@ -199,7 +200,7 @@ def test_interventions_act_on_their_own_row() -> None:
 
 def test_what_acts_inside_the_network_has_no_neighbours() -> None:
     inside = (ZeroAblation("blocks.0.attn.hook_z"),)
-    assert not can_share(inside) and not can_share((MemoryReset(),)) and can_share(EDITS["bare"])
+    assert not can_share(inside) and not can_share((MemoryReset(schedule=Schedule(every=5)),)) and can_share(EDITS["bare"])
     with pytest.raises(HarnessError, match="slots=1"):
         list(play_many(tiny_agent(), [Play(meadow(), 1, 3, interventions=inside)], slots=2))
     ((_, result),) = play_many(tiny_agent(), [Play(meadow(), 1, 3, interventions=inside)], slots=1)
@@ -253,3 +254,11 @@ def test_what_cannot_be_played_is_said() -> None:
     for play in (Play(meadow(), -1), Play(meadow(), 1, 0)):
         with pytest.raises(HarnessError, match="seed"):
             list(play_many(tiny_agent(), [play]))
+
+
+def test_a_recorded_row_replays_to_the_same_bits(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    plays = [Play(meadow(), 4, 5, (recorder,), whole=True), Play(meadow(), 9, 3)]
+    assert all(result.error is None for _, result in play_many(tiny_agent(), plays, slots=3))
+    report = replay_recording(open_recording(recorder.path), agent=tiny_agent())
+    assert report.ok and report.n_log_probs == 5 and report.max_log_prob_difference == 0.0
