@@ -28,8 +28,8 @@ from harness.batch.verdicts import Verdict  # noqa: E402
 CLAIMS = (
     Verdict("held: villager under leaves is at least 0.2 above villager in the open", "held", n=60, estimate=0.35,
             interval=(0.2, 0.48), effect=0.89, p_adjusted=0.0004, passed=True),
-    Verdict("held: trunk under leaves is as approved", "held", n=60, estimate=-0.23, interval=(-0.37, -0.09), effect=-0.5,
-            p_adjusted=0.012, passed=False, flipped=(3, 7, 8, 12, 19, 22, 27, 30, 31),
+    Verdict("held: trunk under leaves is as approved", "held", n=60, estimate=-0.23, interval=(-0.37, -0.09),
+            effect=-0.5, p_adjusted=0.012, passed=False, flipped=(3, 7, 8, 12, 19, 22, 27, 30, 31),
             reason="It happened in 39 of 60 trials; when it was approved, in 53 of 60."),
 )
 
@@ -37,8 +37,9 @@ CLAIMS = (
 def main(out: Path) -> None:
     """Draw it."""
     with tempfile.TemporaryDirectory() as scratch:
-        finding(Path(scratch) / "villager", n_seeds=60)
-        summary = replace(read_summary(Path(scratch) / "villager"), suite="villager", verdicts=CLAIMS)
+        finding(Path(scratch) / "example", n_seeds=60)
+        summary = replace(read_summary(Path(scratch) / "example"), suite="example",
+                          description="Made-up results, drawn by lot to show the page.", verdicts=CLAIMS)
         page = Path(scratch) / "page.html"
         page.write_text(report_page(summary), encoding="utf-8")
         browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
@@ -51,7 +52,7 @@ def main(out: Path) -> None:
                 shot.goto(page.as_uri())
                 pictures.append(cv2.imdecode(np.frombuffer(shot.screenshot(), np.uint8), cv2.IMREAD_COLOR))
             chromium.close()
-    both = cv2.resize(np.hstack(pictures), None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+    both = cv2.resize(np.hstack(pictures), None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(out), both, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 

@@ -33,7 +33,7 @@ def test_dots_stand_where_their_numbers_are(summary: Summary) -> None:
     figure = figure_of(replace(summary, baseline={name: {"held": 0.5}}), "held", figures)
     assert (figure.axis, figure.series) == ("target", ("canopy", ("oak_leaves", "none")))
     assert [panel.title for panel in figure.panels] == ["vpt-nano", "clean"]
-    assert [(x, label) for x, label in figure.ticks] == [(LEFT, "0%"), (LEFT + WIDTH / 2, "50%"), (LEFT + WIDTH, "100%")]
+    assert figure.ticks == ((LEFT, "0%"), (LEFT + WIDTH / 2, "50%"), (LEFT + WIDTH, "100%"))
     dot = figure.panels[0].dots[0]
     found = summary.rows[0].rate("held")
     assert found.value is not None and dot.low is not None and dot.high is not None

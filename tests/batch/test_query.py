@@ -63,7 +63,8 @@ def test_a_wrong_question_is_one_clear_error(folder: Path, sql: str, words: str)
 
 @pytest.mark.parametrize("sql", [
     "drop table trials", "delete from trials", "create table x as select 1", "copy trials to '{out}'", "attach '{out}'",
-    "install httpfs", "load httpfs", "set enable_external_access = true", "pragma database_list", "call pragma_version()",
+    "install httpfs", "load httpfs", "set enable_external_access = true", "pragma database_list",
+    "call pragma_version()",
     "select * from '{file}'", "select * from read_text('{file}')", "select * from read_json('{file}')",
     "select * from glob('/*')", "export database '{out}'", "select * from read_csv('http://127.0.0.1:1/x.csv')",
 ])
