@@ -125,7 +125,8 @@ def _row(name: str, path: Path, seeds: Collection[int] | None, player: str) -> t
 
 def _outcome(seed: int, result: Mapping[str, Any], trial: Path) -> Outcome:
     # The same few names in every trial: kept once.
-    metrics = {sys.intern(name): float(value) for name, value in _mapping(result.get("metrics")).items() if _is_number(value)}
+    metrics = {sys.intern(name): float(value) for name, value in _mapping(result.get("metrics")).items()
+               if _is_number(value)}
     episodes = result.get("episodes")
     first = _mapping(episodes[0]) if isinstance(episodes, list) and episodes else {}
     return Outcome(
