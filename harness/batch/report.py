@@ -37,6 +37,11 @@ class Rate:
         """With its interval."""
         return cls(count, n, *wilson(count, n))
 
+    @property
+    def value(self) -> float | None:
+        """The share."""
+        return self.count / self.n if self.n else None
+
     def __str__(self) -> str:
         if not self.n:
             return "-"

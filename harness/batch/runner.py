@@ -141,7 +141,7 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
         over = _play_blocks(plan, engine or (LocalEngine(workers) if workers else InlineEngine(work)), progress,
                             approved)
         report = _report(plan, "the budget is used up" if over else None, approved, note)
-        keep_verdicts(store.root, report.verdicts, {} if baseline is None else baseline.means())
+        keep_verdicts(store.root, report.verdicts, {} if baseline is None else baseline.means(), report.spared)
         return report
 
 

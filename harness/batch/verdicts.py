@@ -13,10 +13,13 @@ from typing import Any
 from harness.errors import SuiteError
 from harness.statistics import Interval
 
-__all__ = ["VERDICTS", "Verdict", "claims_table", "keep_verdicts", "told", "verdict_notes"]
+__all__ = ["VERDICTS", "Verdict", "claims_table", "keep_verdicts", "shortened", "told", "verdict_notes"]
 
 VERDICTS = "verdicts.json"
-"""In a suite's output folder: ``{"format": 1, "verdicts": [...], "baseline": {cell: {metric: value}}}``."""
+"""In a suite's output folder: ``{"format": 1, "verdicts": [...], "baseline": {cell: {metric: value}},
+"spared": n}``."""
+
+_FEW = 10
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Verdict:
     """
 
     claim: str
-    metric: str
+    metric: str = ""
     cells: tuple[str, ...] = ()
     n: int = 0
     value: float | None = None
@@ -111,10 +114,15 @@ class Verdict:
     def __str__(self) -> str:
         lines = [f"{'FAILED' if self.passed is False else self.word}: {self.claim}", f"  {self.reason}"]
         if self.flipped:
-            shown = ", ".join(map(str, self.flipped[:10])) + (", ..." if len(self.flipped) > 10 else "")
-            lines.append(f"  seeds that changed ({len(self.flipped)}): {shown}")
+            lines.append(f"  seeds that changed ({len(self.flipped)}): {shortened(self.flipped)}")
         lines += [f"  look at one: {self.replay}"] if self.replay else []
         return "\n".join(lines)
+
+
+def shortened(seeds: Sequence[int]) -> str:
+    """The first ten, and how many more."""
+    more = f" and {len(seeds) - _FEW} more" if len(seeds) > _FEW else ""
+    return ", ".join(map(str, seeds[:_FEW])) + more
 
 
 def _p(p: float) -> str:
@@ -139,20 +147,23 @@ def verdict_notes(verdicts: Sequence[Verdict]) -> list[str]:
     return [f"note: {note}" for note in dict.fromkeys(verdict.note for verdict in verdicts) if note]
 
 
-def keep_verdicts(folder: Path, verdicts: Sequence[Verdict], baseline: Mapping[str, Mapping[str, float]]) -> None:
+def keep_verdicts(folder: Path, verdicts: Sequence[Verdict], baseline: Mapping[str, Mapping[str, float]],
+                  spared: int = 0) -> None:
     """Write down what a run's claims came to, none as well, all of it or nothing.
 
     Args:
         folder: The suite's output folder.
         verdicts: Of the run.
         baseline: Cell name to metric to its approved mean.
+        spared: Trials that were not needed.
 
     Raises:
         SuiteError: when it cannot be written.
     """
     path = folder / VERDICTS
     part = path.with_name(f".{VERDICTS}.{os.getpid()}.part")
-    content = {"format": 1, "verdicts": [verdict.as_dict() for verdict in verdicts], "baseline": dict(baseline)}
+    content = {"format": 1, "verdicts": [verdict.as_dict() for verdict in verdicts], "baseline": dict(baseline),
+               "spared": spared}
     try:
         part.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(part, path)

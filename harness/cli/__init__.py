@@ -28,7 +28,7 @@ _COMMANDS = {
     "analyse": ("harness.cli.analyse:analyse", "Read something out of recordings: attention, and more."),
     "clip": ("harness.cli.clip:clip", "Look into CLIP: classify pictures, with and without an edit inside it."),
     "import": ("harness.cli.import_:import_", "Make a recording of a person's play: a video and its keys and mouse."),
-    "batch": ("harness.cli.batch:batch", "Play a suite of trials: scenarios, agents and seeds."),
+    "batch": ("harness.cli.suites:suites", "Play a suite of trials, and tell what came of it."),
     "export": ("harness.cli.export:export", "Write a recording in another format."),
     "scenario": ("harness.cli.scenario:scenario", "List, show, check and preview scenarios."),
     "agent": ("harness.cli.agent:agent", "List, show and fetch agents."),

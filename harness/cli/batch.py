@@ -20,8 +20,10 @@ from harness.batch.baseline import (
 from harness.batch.load import find_suite, load_suite
 from harness.batch.options import read_record
 from harness.batch.report import Report
+from harness.batch.results import read_summary
 from harness.batch.runner import BATCH, cores, run_suite, sight
 from harness.batch.suite import Budget, RecordingPolicy, Suite
+from harness.cli.batch_report import Outputs, report_options
 from harness.cli.batch_table import BatchTable
 from harness.cli.names import SUITE, echo_json
 from harness.errors import HarnessError, SuiteError
@@ -54,14 +56,13 @@ __all__ = ["batch"]
 @click.option("--across", type=click.Choice(list(UNDER_TEST)), multiple=True,
               help="Compare with a baseline of another agent (its weights, its arguments) or version of Harness.")
 @click.option("--yes", is_flag=True, help="Play more than a million trials, too.")
-@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), default=None,
-              help="Write the tables as Markdown, too.")
+@report_options
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def batch(suite: str, workers: int | None, rows: int, only: tuple[str, ...], seeds: int | None, timeout: float | None,
           retries: int | None, retry_failed: bool, budget: str | None, record: str | None, hooks: tuple[str, ...],
           out: Path | None, baseline_file: Path | None, approve: bool, across: tuple[str, ...], yes: bool,
-          markdown: Path | None, quiet: bool, as_json: bool) -> None:
+          outputs: Outputs, quiet: bool, as_json: bool) -> None:
     """Play every trial of SUITE (a name or a YAML file), and print what came of them.
 
     Finished trials are kept: the same command goes on where it was interrupted. The exit code is 1 when a trial failed
@@ -76,21 +77,18 @@ def batch(suite: str, workers: int | None, rows: int, only: tuple[str, ...], see
         for line in sight(loaded if seeds is None else loaded.fewer(seeds)):
             click.echo(line, err=True)
     folder = Path("batches") / loaded.name if out is None else out
-    with BatchTable(quiet=quiet or as_json) as table:
-        try:
-            report = run_suite(
-                loaded, out=folder, workers=cores() if workers is None else workers, batch=rows, seeds=seeds,
-                progress=table, timeout=timeout, retries=retries, record=_record(record, hooks, loaded.record),
-                budget=_budget(budget), retry_failed=retry_failed, yes=yes, baseline=baseline, across=across)
-        except KeyboardInterrupt:
-            click.echo(f"what is finished is kept in {folder}; the same command goes on", err=True)
-            raise
-    if markdown is not None:
-        try:
-            markdown.parent.mkdir(parents=True, exist_ok=True)
-            markdown.write_text(report.markdown(), encoding="utf-8")
-        except OSError as problem:
-            raise HarnessError(f"cannot write the tables: {problem.strerror}", where=str(markdown)) from problem
+    with outputs.reserved():
+        with BatchTable(quiet=quiet or as_json) as table:
+            try:
+                report = run_suite(
+                    loaded, out=folder, workers=cores() if workers is None else workers, batch=rows, seeds=seeds,
+                    progress=table, timeout=timeout, retries=retries, record=_record(record, hooks, loaded.record),
+                    budget=_budget(budget), retry_failed=retry_failed, yes=yes, baseline=baseline, across=across)
+            except KeyboardInterrupt:
+                click.echo(f"what is finished is kept in {folder}; the same command goes on", err=True)
+                raise
+        for line in outputs.write(read_summary(folder)) if outputs != Outputs() else ():
+            click.echo(line, err=True)
     if as_json:
         echo_json(report.as_dict())
     else:
