@@ -22,7 +22,8 @@ EXPECT = ("statistics: {family_error: 0.25}\nexpect:\n"
 
 
 def call(*words: str | Path) -> Result:
-    return CliRunner().invoke(cli, ["batch", *map(str, words)])
+    """In this process, where what is patched holds."""
+    return CliRunner().invoke(cli, ["batch", *map(str, words), "--workers", "0"])
 
 
 def suite(folder: Path, agents: str = "noop") -> Path:
