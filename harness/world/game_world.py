@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from abc import abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +20,12 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import GameError, HarnessError, WorldError
-from harness.scenario.commands import Dialect
+from harness.errors import GameError, HarnessError, ScenarioError, WorldError
 from harness.scenario.compile import to_commands
+from harness.scenario.dialect import SETTLE, Dialect, check_command
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import Point, WorldSetup
+from harness.scenario.verification import Mob, Seen, Verification, expectations, verify
 from harness.world.action import HOTBAR_KEYS, Action, noop_action
 from harness.world.game_process import GameProcess, kill, last_lines
 from harness.world.game_statistics import risen
@@ -36,6 +38,7 @@ __all__ = ["GameFrame", "GameWorld", "whole_picture"]
 
 _T = TypeVar("_T")
 _DAY = 24000  # ticks
+_LOGGING = 0.2  # seconds
 _STRUCK_FOR = 4  # ticks for which a blow may still be what a statistic tells of
 
 
@@ -52,7 +55,7 @@ class GameFrame:
         health: Half hearts.
         dead: Whether the player died, and the engine plays no further.
         gui_open: Whether a screen such as the inventory is open.
-        hotbar: (item, count) or None in each of its nine slots.
+        inventory: (slot, item, count) of all that the player carries; slots 0 to 8 are the hotbar.
         mobs: (type, position) of every creature near the player.
     """
 
@@ -64,7 +67,7 @@ class GameFrame:
     health: float | None = None
     dead: bool = False
     gui_open: bool | None = None
-    hotbar: tuple[tuple[str, int] | None, ...] | None = None
+    inventory: tuple[tuple[int, str, int], ...] | None = None
     mobs: tuple[tuple[str, Point], ...] | None = None
 
 
@@ -78,13 +81,12 @@ class GameWorld(World):
         patience: Seconds that a tick may take.
         restart_every: Episodes after which the game's process is ended and started again, so that what it leaks is
             bounded.
+        strict: Refuse a world that the game tells to be another than the scenario's.
 
     A subclass gives ``capabilities``, ``_start``, ``_play``, ``_send``, ``_stop`` and ``_processes``.
     """
 
     dialect: ClassVar[Dialect] = "1.16.5"
-    settle_ticks: ClassVar[int] = 20
-    """Ticks, at least, until what commands built is meshed and lit."""
     command_ticks: ClassVar[int] = 2
     """Ticks after a command in mid-episode until the picture shows what it did; they are no steps."""
     trailing_ticks: ClassVar[int] = 2
@@ -93,7 +95,7 @@ class GameWorld(World):
     """Ticks that the engine plays in one world, if there is a limit."""
 
     def __init__(self, scenario: Scenario, *, render_mode: str | None = "rgb_array", start_patience: float = 600.0,
-                 patience: float = 60.0, restart_every: int = 50) -> None:
+                 patience: float = 60.0, restart_every: int = 50, strict: bool = True) -> None:
         super().__init__(scenario, render_mode=render_mode)
         for name, value in (("start_patience", start_patience), ("patience", patience),
                             ("restart_every", restart_every)):
@@ -101,7 +103,9 @@ class GameWorld(World):
                 raise WorldError(f"{name}: expected a number above 0, got {value!r}")
         self._start_patience, self._patience, self._restart_every = start_patience, patience, restart_every
         self._watchdog = Watchdog(f"{self.capabilities.backend} engine", self._kill)
-        self._n_worlds = 0
+        self._strict, self._n_worlds = strict, 0
+        self.verification = Verification((), (), 0)
+        """What was checked of the world after it settled, and what nothing is known of."""
         self._frame: GameFrame | None = None
         self._scene: Scene | None = None
         self.ignored: Counter[str] = Counter()
@@ -129,18 +133,19 @@ class GameWorld(World):
     def _processes(self) -> list[GameProcess]:
         """The game's processes that this world started, as far as they are known now."""
 
+    def _creatures(self) -> tuple[tuple[str, Point], ...] | None:
+        """(type, position) of every creature near the player, asked for once; None when the engine does not say."""
+        return self._running().mobs
+
     def _log(self) -> Path | None:
         """The game's log, or the folder with it."""
         return None
-
-    def _check_command(self, text: str) -> None:
-        """Refuse a command that the game would not take; it says nothing itself."""
 
     # ---- the contract of World
 
     def _reset(self, setup: WorldSetup, seed: int) -> None:
         lines = to_commands(setup, self.dialect) if self.capabilities.commands else []
-        settle = max(self.settle_ticks, setup.settle_steps)
+        settle = max(SETTLE[self.dialect], setup.settle_steps)
         self._check_length(len(lines) + settle)
         if self._n_worlds and self._n_worlds % self._restart_every == 0:
             self._quit()
@@ -162,6 +167,25 @@ class GameWorld(World):
         self._before, self._events, self._velocity = dict(self._frame.statistics), (), (0.0, 0.0, 0.0)
         if self._frame.dead:
             raise self._failed("the player died while the world was built")
+        self._verify(setup, len(lines) + settle)
+
+    def _verify(self, setup: WorldSetup, ticks: int) -> None:
+        """Hold what the game tells of the world it built against the scenario."""
+        frame = self._running()
+        counts: Counter[str] = Counter()
+        for _, item, count in frame.inventory or ():
+            counts[item] += count
+        mobs = self._guarded("asking for creatures", self._patience, self._creatures)
+        seen = Seen(frame.position, frame.yaw, frame.pitch, frame.health,
+                    None if frame.inventory is None else counts,
+                    None if mobs is None else tuple(Mob(kind, feet) for kind, feet in mobs))
+        self.verification = verify(expectations(setup, ticks), seen)
+        if self._strict and self.verification.wrong:
+            wrong = "; ".join(self.verification.wrong)
+            raise WorldError(
+                f"{self.capabilities.backend} did not build what the scenario says: {wrong}",
+                hint="look at its first picture: harness scenario preview SCENARIO --backend "
+                     f"{self.capabilities.backend}; strict=False plays on")
 
     def _check_length(self, n_before: int) -> None:
         n = n_before + self.scenario.episode.max_steps + self.trailing_ticks
@@ -278,7 +302,7 @@ class GameWorld(World):
         player = PlayerState(
             position=frame.position or (0.0, 0.0, 0.0), yaw=frame.yaw or 0.0, pitch=frame.pitch or 0.0,
             velocity=self._velocity, on_ground=math.isclose(self._velocity[1], 0.0, abs_tol=1e-3), health=health,
-            selected=self._selected, hotbar=frame.hotbar or (None,) * 9)
+            selected=self._selected, hotbar=_hotbar(frame.inventory))
         return WorldState(self._ticks, self._time, player, (), risen(frame.statistics, self._before), self._events,
                           self._sight())
 
@@ -293,10 +317,8 @@ class GameWorld(World):
             super().command(text)
         self._running()
         try:
-            self._check_command(text)
-        except WorldError:
-            raise
-        except HarnessError as problem:
+            check_command(text, self.dialect)
+        except ScenarioError as problem:
             raise WorldError(problem.message, where=problem.where, hint=problem.hint) from problem
         before = self._running()
         self._frame = self._guarded("a command", self._patience, self._send, [text])
@@ -313,8 +335,9 @@ class GameWorld(World):
 
     def source(self) -> dict[str, Any]:
         """What a recording's header says beside the capabilities."""
-        return {"settle_ticks": self.settle_ticks, "command_ticks": self.command_ticks,
-                "creatures_known": self._sure if self._scene else True}
+        return {"settle_ticks": SETTLE[self.dialect], "command_ticks": self.command_ticks,
+                "creatures_known": self._sure if self._scene else True,
+                "unverified": list(self.verification.unknown), "ignored": dict(self.ignored)}
 
     def close(self) -> None:
         """End the game and all its processes; closing twice is fine."""
@@ -343,6 +366,7 @@ class GameWorld(World):
             raise
 
     def _failed(self, what: str, hint: str | None = None) -> GameError:
+        time.sleep(_LOGGING)  # whoever writes the log may be behind
         lines = last_lines(log) if (log := self._log()) else []
         self._drop()
         told = "".join(f"\n  | {line}" for line in lines)
@@ -372,6 +396,11 @@ class GameWorld(World):
         kill(doomed)
         self._watchdog.close()
         self._let_go()
+
+
+def _hotbar(inventory: tuple[tuple[int, str, int], ...] | None) -> tuple[tuple[str, int] | None, ...]:
+    held = {slot: (item, count) for slot, item, count in inventory or ()}
+    return tuple(held.get(slot) for slot in range(9))
 
 
 def whole_picture(picture: Any) -> npt.NDArray[np.uint8]:
