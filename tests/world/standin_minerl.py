@@ -10,6 +10,7 @@ Environment variables, for tests of what goes wrong:
     STANDIN_FAULT   FAULT@N: what happens at step N of a mission, one of ``FAULTS``; BUSY@N: refuse N missions
     STANDIN_ONCE    a file: it is made by the first fault, and none happens while it is there
     STANDIN_STOCK   set: without chat, as MineRL's own game is
+    STANDIN_PROMPT  set: statistics that come at once; the game's come one tick late
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import stat
 import struct
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,11 @@ FAULTS = ("slow", "hang", "drop", "cut", "size", "empty", "garbage", "exit", "de
 class Game:
     """One mission: the embedded world, spoken to as the game is."""
 
-    def __init__(self, seed: int, biome: str) -> None:
+    def __init__(self, seed: int, biome: str, saved: str | None = None) -> None:
         self._world = BlockWorld(Scenario.model_validate({"name": "standin", "world": {"biome": biome}}))
         self._world.reset(seed=seed)
+        for line in _functions(saved) if saved else ():
+            self._chat(line)
         self._late = self._statistics()  # the client's counters are one request behind
         self.n_steps = 0
         self._mobs: list[int] = []
@@ -56,11 +60,13 @@ class Game:
             elif key == "chat" and "STANDIN_STOCK" not in os.environ:
                 self._chat(value)
             elif key == "mobs":
-                self._mobs = [int(v) for v in value.split()]
+                self._mobs = [int(v) for v in value.split(",")]
             elif key != "voxels":
                 action[key] = int(value)  # as Integer.parseInt: what is no number ends the session
         self._world.step(action)
         self.n_steps += 1
+        if "STANDIN_PROMPT" in os.environ:
+            self._late = self._statistics()
 
     def _chat(self, text: str) -> None:
         try:
@@ -99,6 +105,13 @@ class Game:
             told["mobs"] = [{"name": mob.type, "x": mob.position[0] - x, "y": mob.position[1] - y,
                              "z": mob.position[2] - z} for mob in state.entities if mob.type not in ("item",)]
         return told
+
+
+def _functions(saved: str) -> list[str]:
+    """The commands of a saved world's datapack, which the game runs when it first sees the player."""
+    with zipfile.ZipFile(saved) as file:
+        names = [name for name in file.namelist() if name.endswith(("/session.mcfunction", "/episode.mcfunction"))]
+        return [line for name in sorted(names, reverse=True) for line in file.read(name).decode().splitlines()]
 
 
 class Session:
@@ -140,7 +153,9 @@ class Session:
         parts = token.split(":")
         print(f"TOKEN {token}", flush=True)
         biome = re.search(r"PreferredSpawnBiome>(\w+)<", self._mission)
-        self._game = Game(int(parts[5]) if len(parts) > 5 else 0, biome[1] if biome else "plains")
+        saved = re.search(r"LoadWorldFile>([^<]+)<", self._mission)
+        self._game = Game(int(parts[5]) if len(parts) > 5 else 0, biome[1] if biome else "plains",
+                          saved[1] if saved else None)
         self._send(struct.pack("!I", 1))
 
     def _peek(self) -> None:
