@@ -146,18 +146,12 @@ def test_seeds_commands_and_missing_keys() -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_game_that_misbehaves_ends_the_episode_and_is_replaced(
         fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with entered("minestudio", patience=2.0) as world:
-        world.reset(seed=1)
-        (first,) = world._processes()
-        monkeypatch.setenv("STANDIN_FAULT", f"{fault}@{10_000}")  # read by the next process
-        world.close()
     monkeypatch.setenv("STANDIN_ONCE", str(tmp_path / "once"))
     monkeypatch.setenv("STANDIN_FAULT", f"{fault}@110")
     with entered("minestudio", patience=2.0) as world:
         world.reset(seed=1)
         (process,) = world._processes()
         family = process.family()
-        assert len(family) >= 1 and process != first
         with pytest.raises(GameError, match=FAULTS[fault]) as problem:
             for _ in range(80):
                 world.step({})
@@ -245,7 +239,8 @@ with make_world(load_scenario("villager", parameters={"trees": 0}), "minestudio"
     while True:
         world.step({})
 """
-    played = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    played = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              text=True)
     assert played.stdout is not None
     line = next(line for line in played.stdout if line.startswith("PIDS"))
     family = [GameProcess.of(int(pid)) for pid in line.split()[1:]]
