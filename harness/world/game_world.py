@@ -107,6 +107,8 @@ class GameWorld(World):
         self.verification = Verification((), (), 0)
         """What was checked of the world after it settled, and what nothing is known of."""
         self._frame: GameFrame | None = None
+        self._events: tuple[Event, ...] = ()
+        self._velocity = (0.0, 0.0, 0.0)
         self._scene: Scene | None = None
         self.ignored: Counter[str] = Counter()
         """How often each key was pressed that does nothing here."""

@@ -78,5 +78,5 @@ class MineRLWorld(WireWorld):
     def close(self) -> None:
         """End the game and all its processes; closing twice is fine."""
         super().close()
-        if getattr(self, "_folder", None) is not None:
+        if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

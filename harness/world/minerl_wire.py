@@ -239,10 +239,10 @@ def trimmed(client: Client, biome: str | None, world_file: str | None = None) ->
         """The package's survival world, with less to observe."""
 
         def create_observables(self) -> list[Any]:
-            return [client.handlers.POVObservation(self.resolution), Sent()]
+            return [Sent(), client.handlers.POVObservation(self.resolution)]
 
         def to_xml(self) -> str:
-            trimmed_ones = self.observables
+            trimmed_ones: list[Any] = self.observables
             if not hasattr(self, "stock_observables"):
                 self.stock_observables = super().create_observables()
             self.observables = self.stock_observables

@@ -13,7 +13,7 @@ _FILES = {
     "__init__.py": "", "env/__init__.py": "", "herobraine/__init__.py": "", "herobraine/env_specs/__init__.py": "",
     "env/malmo.py": f"from {_FORK}.env.malmo import InstanceManager\n",
     "herobraine/hero/__init__.py": f"from {_FORK}.herobraine.hero import handlers, spaces\n",
-    "herobraine/hero/handlers/__init__.py": "",
+    "herobraine/hero/handlers/__init__.py": f"from {_FORK}.herobraine.hero.handlers import *\n",
     "herobraine/hero/handlers/translation.py":
         f"from {_FORK}.herobraine.hero.handlers.translation import TranslationHandler\n",
     "herobraine/env_specs/human_survival_specs.py": f"""
