@@ -110,6 +110,7 @@ class GameWorld(World):
         self._events: tuple[Event, ...] = ()
         self._velocity = (0.0, 0.0, 0.0)
         self._scene: Scene | None = None
+        self._sure = True  # whether the scene knows where its creatures are
         self.ignored: Counter[str] = Counter()
         """How often each key was pressed that does nothing here."""
 
@@ -338,8 +339,11 @@ class GameWorld(World):
     def source(self) -> dict[str, Any]:
         """What a recording's header says beside the capabilities."""
         return {"settle_ticks": SETTLE[self.dialect], "command_ticks": self.command_ticks,
-                "creatures_known": self._sure if self._scene else True,
-                "unverified": list(self.verification.unknown), "ignored": dict(self.ignored)}
+                "unverified": list(self.verification.unknown)}
+
+    def _info(self, state: WorldState) -> dict[str, Any]:
+        """As every world's; with how often a key did nothing, and whether a command moved creatures out of sight."""
+        return {**super()._info(state), "ignored": dict(self.ignored), "creatures_known": self._sure}
 
     def close(self) -> None:
         """End the game and all its processes; closing twice is fine."""

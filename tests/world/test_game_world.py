@@ -121,8 +121,10 @@ def test_a_log_is_mined_and_what_was_behind_it_is_seen() -> None:
 def test_a_key_that_does_nothing_here_is_counted() -> None:
     with contextlib.closing(Game(short())) as world:
         world.reset(seed=1)
-        world.step({"drop": 1, "forward": 1})
-        assert world.ignored == {"drop": 1} and world.source()["ignored"] == {"drop": 1}
+        info = world.step({"drop": 1, "forward": 1})[-1]
+        assert info["ignored"] == {"drop": 1} and info["creatures_known"]
+        world.command("/kill @e[tag=target]")
+        assert not world.step({})[-1]["creatures_known"] and world.world_state().looking_at is None
 
 
 @pytest.mark.parametrize("wrong, said", [("crash", "a step failed: ConnectionResetError: gone"),
