@@ -238,11 +238,13 @@ def trimmed(client: Client, biome: str | None, world_file: str | None = None) ->
     class Survival(client.survival):  # type: ignore[misc, name-defined]
         """The package's survival world, with less to observe."""
 
+        observables: list[Any]
+
         def create_observables(self) -> list[Any]:
             return [Sent(), client.handlers.POVObservation(self.resolution)]
 
         def to_xml(self) -> str:
-            trimmed_ones: list[Any] = self.observables
+            trimmed_ones = self.observables
             if not hasattr(self, "stock_observables"):
                 self.stock_observables = super().create_observables()
             self.observables = self.stock_observables

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -17,12 +18,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
 import minerl_stub
 import standin_minerl
 
+from harness.cli import cli
 from harness.errors import GameError, WorldError
+from harness.recording.recording import open_recording
 from harness.scenario.load import load_scenario
 from harness.scenario.schema import Scenario
 from harness.world import conformance
@@ -108,6 +112,18 @@ def test_the_villager_dies_as_in_blockworld(backend: str, monkeypatch: pytest.Mo
         assert fight(world) == (wanted, pose)
         assert world.verification.wrong == () and not world.ignored
         assert ("mob" in world.verification.unknown) == (backend == "minerl")
+
+
+def test_the_command_line_plays_and_records(tmp_path: Path) -> None:
+    words = ["run", "villager", "--backend", "minestudio", "--agent", "random", "--steps", "5", "--set", "trees=0",
+             "--no-hooks", "--out", str(tmp_path)]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    (folder,) = tmp_path.iterdir()
+    world = json.loads((folder / "header.json").read_text())["world"]
+    assert (world["backend"], world["game"], world["source"]["unverified"]) == ("minestudio", "Minecraft 1.16.5", [])
+    assert world["missing_keys"] == ["ESC", "drop", "swapHands"] and world["unknown"]
+    assert len(open_recording(folder)) == 5
 
 
 def test_late_statistics_count_in_the_end() -> None:
