@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import GameError
+from harness.errors import GameError, ScenarioError
+from harness.scenario.dialect import check_command
 from harness.scenario.setup import EntitySetup, Fill, WorldSetup
 from harness.world.game_process import GameProcess, free_port, kill, last_lines
 from harness.world.game_statistics import flat_statistics, risen
@@ -148,3 +149,17 @@ def test_a_view_is_a_unit_vector(yaw: float, pitch: float) -> None:
     x, y, z = direction(yaw, pitch)
     assert x * x + y * y + z * z == pytest.approx(1.0)
     assert (y <= 0) == (pitch >= 0) or abs(pitch) < 1e-9
+
+
+# ---- commands
+
+
+@pytest.mark.parametrize("text", ["/time set", "/time set ", "/setblock 0 100 3", "/summon", "/tp"])
+def test_a_command_that_is_cut_off_is_refused(text: str) -> None:
+    with pytest.raises(ScenarioError, match=r"takes at least \d arguments?"):
+        check_command(text)
+
+
+@pytest.mark.parametrize("text", ["/time set 18000", "/time query daytime", "/tp @p", "/summon minecraft:cow", "/help"])
+def test_a_whole_command_passes(text: str) -> None:
+    assert check_command(text) == text
