@@ -19,6 +19,8 @@ __all__ = ["TABLES", "Plugin", "broken_distributions", "data_dir", "installed", 
 TABLES: dict[str, dict[str, str]] = {
     "harness.worlds": {
         "blockworld": "harness.world.blockworld.world:BlockWorld",
+        "minerl": "harness.world.minerl:MineRLWorld",
+        "minestudio": "harness.world.minestudio:MineStudioWorld",
         "video": "harness.world.video:VideoWorld",
     },
     "harness.agents": {
