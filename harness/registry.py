@@ -19,6 +19,7 @@ __all__ = ["TABLES", "Plugin", "broken_distributions", "data_dir", "installed", 
 TABLES: dict[str, dict[str, str]] = {
     "harness.worlds": {
         "blockworld": "harness.world.blockworld.world:BlockWorld",
+        "remote": "harness.world.remote:RemoteWorld",
         "video": "harness.world.video:VideoWorld",
     },
     "harness.agents": {
