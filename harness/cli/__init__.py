@@ -31,6 +31,7 @@ _COMMANDS = {
     "export": ("harness.cli.export:export", "Write a recording in another format."),
     "scenario": ("harness.cli.scenario:scenario", "List, show, check and preview scenarios."),
     "agent": ("harness.cli.agent:agent", "List, show and fetch agents."),
+    "doctor": ("harness.cli.doctor:doctor", "Check what this machine has, and say what to type."),
     "plugins": ("harness.cli.plugins:plugins", "List and check what is registered."),
     "check": ("harness.cli.check:check", "Check a plug-in against the laws of its kind."),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -16,9 +17,13 @@ from harness.cli.run import parse_settings
 from harness.errors import HarnessError, InterventionError
 from harness.intervention.stack import InterventionStack
 from harness.rollout import spawn_streams
-from harness.scenario.commands import event_commands, to_commands
+from harness.scenario.commands import game_script
 from harness.scenario.compile import compile_scenario
+from harness.scenario.datapack import datapack
+from harness.scenario.dialect import DIALECTS, Dialect
 from harness.scenario.load import dump_scenario, json_schema, load_scenario, scenario_names
+from harness.scenario.setup import WorldSetup
+from harness.scenario.verification import expectations
 from harness.world.world import make_world
 
 __all__ = ["scenario"]
@@ -50,13 +55,14 @@ def list_scenarios(as_json: bool) -> None:
 
 @scenario.command()
 @click.argument("name", type=SCENARIO)
-@click.option("--as", "form", type=click.Choice(["yaml", "commands", "json"]), default="yaml", show_default=True,
-              help="The resolved file, Minecraft commands, or the compiled world.")
-@click.option("--dialect", type=click.Choice(["1.16.5", "1.21"]), default="1.16.5", show_default=True,
-              help="Of the commands.")
+@click.option("--as", "form", type=click.Choice(["yaml", "commands", "checks", "datapack", "json"]), default="yaml",
+              show_default=True, help="The resolved file, Minecraft commands, what a game is checked for, the "
+              "commands as a datapack's files, or the compiled world.")
+@click.option("--dialect", type=click.Choice(DIALECTS), default="1.16.5", show_default=True,
+              help="Of commands and datapack.")
 @_SEED
 @_SETTINGS
-def show(name: str, form: str, dialect: str, seed: int, settings: tuple[str, ...]) -> None:
+def show(name: str, form: str, dialect: Dialect, seed: int, settings: tuple[str, ...]) -> None:
     """Show a scenario as it is understood: extends merged, parameters filled in."""
     loaded = load_scenario(name, parameters=parse_settings(settings))
     if form == "yaml":
@@ -66,12 +72,31 @@ def show(name: str, form: str, dialect: str, seed: int, settings: tuple[str, ...
     if form == "json":
         echo_json(dataclasses.asdict(setup))
         return
-    for line in to_commands(setup, dialect):  # type: ignore[arg-type]
+    for line in _SHOWN[form](setup, dialect):
         click.echo(line)
-    for step, lines in event_commands(setup, dialect).items():  # type: ignore[arg-type]
-        click.echo(f"# before the picture of step {step}")
-        for line in lines:
-            click.echo(line)
+
+
+def _commands(setup: WorldSetup, dialect: Dialect) -> Iterator[str]:
+    script = game_script(setup, dialect)
+    yield from script.session
+    yield from script.episode
+    for step, lines in script.events.items():
+        yield f"# before the picture of step {step}"
+        yield from lines
+
+
+def _checks(setup: WorldSetup, dialect: Dialect) -> Iterator[str]:
+    return map(str, expectations(setup, game_script(setup, dialect).settle_ticks))
+
+
+def _datapack(setup: WorldSetup, dialect: Dialect) -> Iterator[str]:
+    for path, text in datapack(setup, dialect).items():
+        yield f"# {path}"
+        yield from text.splitlines()
+
+
+_SHOWN: Mapping[str, Callable[[WorldSetup, Dialect], Iterator[str]]] = {
+    "commands": _commands, "checks": _checks, "datapack": _datapack}
 
 
 @scenario.command()

@@ -8,32 +8,65 @@ adapter: the selected hotbar slot and the biome.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from harness.errors import ScenarioError
 from harness.scenario.catalogue import catalogue
+from harness.scenario.dialect import MAX_COMMAND, SETTLE, Dialect, check_command
 from harness.scenario.geometry import split_box
-from harness.scenario.setup import EntitySetup, Fill, Point, WorldSetup
+from harness.scenario.setup import EntitySetup, Fill, IntPoint, Point, WorldSetup
 
 __all__ = [
-    "MAX_COMMAND", "MAX_FILL", "Dialect", "dress_command", "episode_commands", "event_commands", "fill_commands",
-    "item_command", "session_commands", "summon_commands", "teleport_command", "to_commands",
+    "MAX_COMMAND", "MAX_FILL", "Dialect", "GameScript", "dress_command", "episode_commands", "event_commands",
+    "fill_commands", "game_script", "item_command", "session_commands", "summon_commands", "teleport_command",
+    "to_commands",
 ]
-
-Dialect = Literal["1.16.5", "1.21"]
-_DIALECTS = ("1.16.5", "1.21")
-
-MAX_COMMAND = 256
-"""Characters a chat line carries."""
 
 MAX_FILL = 32768
 """Blocks one /fill may change."""
+
+_MAX_FORCED = 256  # chunks one /forceload may keep
+_CHUNK = 16
 
 _MARGIN = 12  # blocks of cleared, even ground around everything that stands
 _REACH = 32  # and at least so far from the player
 _HEADROOM = 10  # blocks of air above the ground, at least
 _DEPTH = 4  # layers of ground
+
+
+@dataclass(frozen=True)
+class GameScript:
+    """A world as a real game is told of it, in the order in which it has to be told.
+
+    Attributes:
+        dialect: The version that the commands are for.
+        session: Once per world.
+        episode: Before every episode; said twice, they build the same.
+        settle_ticks: Ticks without a key that follow, before step 0.
+        events: Step to what is said before the picture of that step is taken.
+    """
+
+    dialect: Dialect
+    session: tuple[str, ...]
+    episode: tuple[str, ...]
+    settle_ticks: int
+    events: Mapping[int, tuple[str, ...]]
+
+
+def game_script(setup: WorldSetup, dialect: Dialect = "1.16.5") -> GameScript:
+    """Everything that a backend says to build and keep a world.
+
+    Args:
+        setup: From ``compile_scenario``.
+        dialect: As for ``to_commands``.
+
+    Raises:
+        ScenarioError: as ``to_commands`` does.
+    """
+    events = {step: tuple(lines) for step, lines in event_commands(setup, dialect).items()}
+    return GameScript(dialect, tuple(session_commands(setup, dialect)), tuple(episode_commands(setup, dialect)),
+                      max(setup.settle_steps, SETTLE[dialect]), events)
 
 
 def to_commands(setup: WorldSetup, dialect: Dialect = "1.16.5") -> list[str]:
@@ -47,7 +80,8 @@ def to_commands(setup: WorldSetup, dialect: Dialect = "1.16.5") -> list[str]:
         Commands of at most 256 characters; no fill is larger than 32,768 blocks.
 
     Raises:
-        ScenarioError: for an unknown dialect.
+        ScenarioError: for an unknown dialect, and for what ``check_command`` refuses: a line that is too long, a block,
+            creature or item that the version does not have.
     """
     return [*session_commands(setup, dialect), *episode_commands(setup, dialect)]
 
@@ -82,7 +116,7 @@ def event_commands(setup: WorldSetup, dialect: Dialect = "1.16.5") -> dict[int, 
 
 def fill_commands(fill: Fill, dialect: Dialect = "1.16.5") -> list[str]:
     """One cuboid of blocks: a /setblock, or as many /fill as it takes."""
-    return _finished([*_fill(fill, dialect)], dialect)
+    return _finished(_fill(fill, dialect), dialect)
 
 
 def summon_commands(entity: EntitySetup, number: int, dialect: Dialect = "1.16.5") -> list[str]:
@@ -93,7 +127,7 @@ def summon_commands(entity: EntitySetup, number: int, dialect: Dialect = "1.16.5
         number: Tells it from others, where its traits do not fit into one line.
         dialect: As for ``to_commands``.
     """
-    return _finished([*_summon(entity, number, dialect)], dialect)
+    return _finished(_summon(entity, number, dialect), dialect)
 
 
 def teleport_command(selector: str, position: Point, yaw: float | None = None, pitch: float | None = None,
@@ -114,14 +148,9 @@ def dress_command(selector: str, villager_type: str | None = None, profession: s
     return _finished([f"data merge entity {selector} {_compound(_dress(villager_type, profession))}"], dialect)[0]
 
 
-def _finished(lines: list[str], dialect: str) -> list[str]:
-    if dialect not in _DIALECTS:
-        raise ScenarioError(f'unknown dialect "{dialect}"', hint=f"known: {', '.join(_DIALECTS)}")
-    slash = "/" if dialect == "1.16.5" else ""
-    commands = [slash + line for line in lines]
-    for command in commands:
-        assert len(command) <= MAX_COMMAND, command
-    return commands
+def _finished(lines: Iterable[str], dialect: Dialect) -> list[str]:
+    slash = "" if dialect == "1.21" else "/"
+    return [check_command(slash + line, dialect) for line in lines]
 
 
 def _number(value: float) -> str:
@@ -172,13 +201,22 @@ def _clean_slate(setup: WorldSetup, dialect: Dialect) -> Iterator[str]:
     yield "experience set @p 0 points"
     # A fill needs its chunks loaded: bring the player and keep the area.
     yield _teleport(setup)
-    yield f"forceload add {low[0]} {low[2]} {high[0]} {high[2]}"
+    yield "forceload remove all"  # of an episode before
+    yield from _forced(low, high)
     bottom = max(0, setup.ground_y - _DEPTH + 1)
     yield from _boxes((low[0], bottom, low[2]), (high[0], setup.ground_y, high[2]), ground)
     yield from _boxes((low[0], setup.ground_y + 1, low[2]), high, "minecraft:air")
 
 
-def _extent(setup: WorldSetup) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+def _forced(low: IntPoint, high: IntPoint) -> Iterator[str]:
+    """Keep the chunks of an area loaded, in strips along z of as many as one command may keep."""
+    n_rows = high[2] // _CHUNK - low[2] // _CHUNK + 1
+    width = max(1, _MAX_FORCED // n_rows) * _CHUNK
+    for start in range(low[0] // _CHUNK * _CHUNK, high[0] + 1, width):
+        yield f"forceload add {max(start, low[0])} {low[2]} {min(start + width - 1, high[0])} {high[2]}"
+
+
+def _extent(setup: WorldSetup) -> tuple[IntPoint, IntPoint]:
     """The box to clear: all that stands, a margin, and some way around the player."""
     px, _, pz = (math.floor(v) for v in setup.player.position)
     corners = [(px - _REACH + _MARGIN, setup.ground_y, pz - _REACH + _MARGIN),

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import errors
-from harness.errors import HarnessError, WorldError
+from harness.errors import GameError, HarnessError, WorldError
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import WorldSetup
 from harness.world import serve
@@ -119,7 +119,7 @@ class Remote:
 
         Raises:
             HarnessError: what the method raised; anything that is none of ours becomes a WorldError.
-            WorldError: when the process died, hung or talked nonsense. It is ended then, and ``start`` starts another.
+            GameError: when the process died, hung or talked nonsense. It is ended then, and ``start`` starts another.
         """
         if self._process is None:
             raise WorldError(f"{self.called} does not run", hint="reset the world: that starts it again")
@@ -163,7 +163,7 @@ class Remote:
         return WorldError(f"{self.called} failed while {doing}: {problem['type']}: {problem['message']}\n"
                           + "\n".join(f"  | {line}" for line in lines))
 
-    def _ended(self, what: str, hint: str | None = None) -> WorldError:
+    def _ended(self, what: str, hint: str | None = None) -> GameError:
         """End the process, and tell why with the last that it said."""
         assert self._process is not None
         process, self._process = self._process, None
@@ -172,7 +172,7 @@ class Remote:
         code = process.returncode
         status = f"signal {-code}" if code < 0 else f"exit status {code}"
         log = f"the last lines of its log:{said}" if said else "its log is empty"
-        return WorldError(f"{self.called} {what}; it was ended ({status}), and {log}", hint=hint)
+        return GameError(f"{self.called} {what}; it was ended ({status}), and {log}", hint=hint)
 
     def _needs(self) -> str:
         return f"it must be a Python of 3.8 or later with NumPy: {self._python} -m pip install numpy"
@@ -240,8 +240,9 @@ class RemoteWorld(World):
         if restart_every is not None and restart_every < 1:
             raise WorldError(f"restart_every: expected a number of episodes from 1 up, got {restart_every!r}")
         self._restart_every, self._episodes = restart_every, 0
+        told = scenario.model_dump(mode="json", by_alias=True)
         self._remote = Remote(
-            self._factory, {"scenario": scenario.model_dump(mode="json", by_alias=True), "backend": backend, "keywords": keywords},
+            self._factory, {"scenario": told, "backend": backend, "keywords": keywords},
             called=f"the {backend} world in another process", python=python, path=path, patience=patience,
             start_patience=start_patience)
         self._start()
@@ -286,7 +287,7 @@ class RemoteWorld(World):
         if not isinstance(pov, np.ndarray) or pov.shape != wanted or pov.dtype != np.uint8:
             came = f"{pov.dtype} {list(pov.shape)}" if isinstance(pov, np.ndarray) else type(pov).__name__
             self._remote.close()
-            raise WorldError(f"{self._remote.called} sent no picture: expected uint8 {list(wanted)}, got {came}")
+            raise GameError(f"{self._remote.called} sent no picture: expected uint8 {list(wanted)}, got {came}")
         return pov
 
     def _pov(self) -> npt.NDArray[np.uint8]:

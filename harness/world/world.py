@@ -40,6 +40,12 @@ class Capabilities:
         without: Whether ``picture_without`` works.
         narrow: Whether ``pov`` holds only those columns that an agent of 128 x 128 pixels reads.
         picture: Rows and columns of ``pov``.
+        game: The game behind it, with its version, such as "Minecraft 1.16.5"; empty where there is none.
+        statistics: Whether the world counts what happens in it (``mine_block.oak_log``).
+        raycast: Whether the engine itself says what the crosshair meets; else it is worked out from the pose.
+        lockstep: Whether the world waits for each action, so that a step is exactly a tick.
+        missing_keys: Keys of the action that do nothing here.
+        unknown: What the backend cannot know of its world, one sentence each.
     """
 
     backend: str
@@ -54,6 +60,12 @@ class Capabilities:
     without: bool = False
     narrow: bool = False
     picture: tuple[int, int] = POV_SHAPE[:2]
+    game: str = ""
+    statistics: bool = True
+    raycast: bool = True
+    lockstep: bool = True
+    missing_keys: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 class World(gymnasium.Env[Observation, dict[str, Any]]):

@@ -55,6 +55,7 @@ def test_the_villagers_commands() -> None:
         "/experience set @p 0 levels",
         "/experience set @p 0 points",
         f"/tp @p 0.5 100 0.5 {yaw:.4f} 0",
+        "/forceload remove all",
         "/forceload add -32 -32 32 32",
         "/fill -32 96 -32 32 99 32 minecraft:grass_block",
         "/fill -32 100 -32 -1 109 32 minecraft:air",

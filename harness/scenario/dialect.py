@@ -1,0 +1,131 @@
+"""What a slash command may say in a version of Minecraft: its length, its words, its names.
+
+The names of 1.16.5 lie in ``minecraft_1_16_5.json``; they are those of PyPI's ``minecraft_data`` 3.20.0 (MIT), which a
+test compares. Of 1.21 only what changed since is known here: an unknown name of it passes, an old one does not.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Literal, get_args
+
+from harness.errors import ScenarioError, nearest_names
+
+__all__ = ["DIALECTS", "MAX_COMMAND", "SETTLE", "Dialect", "check_command", "game_names"]
+
+Dialect = Literal["1.16.5", "1.21"]
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
+
+MAX_COMMAND = 256
+"""Characters a chat line carries, the slash included."""
+
+SETTLE: Mapping[str, int] = {"1.16.5": 20, "1.21": 25}
+"""Ticks, at least, until what commands built is meshed, lit and free of chat."""
+
+_SINCE_1_21 = {
+    "block": {"grass": "short_grass", "grass_path": "dirt_path"},
+    "item": {"grass": "short_grass", "grass_path": "dirt_path"},
+    "entity": {"zombie_pigman": "zombified_piglin"},
+    "command": {"replaceitem": "item replace", "locatebiome": "locate biome"},
+    "game rule": {},
+}
+"""What 1.21 has under another name, by kind."""
+_TABLES = {"command": "commands", "game rule": "rules", "entity": "entities", "block": "blocks", "item": "items"}
+_PLACES: Mapping[str, tuple[tuple[str, int], ...]] = {
+    "summon": (("entity", 1),), "setblock": (("block", 4),), "fill": (("block", 7), ("block", 9)),
+    "give": (("item", 2),), "replaceitem entity": (("item", 4),), "replaceitem block": (("item", 6),),
+    "gamerule": (("game rule", 1),),
+}
+"""Which word of a command is the name of what."""
+_OPEN, _CLOSE = "[{(", "]})"
+
+
+@functools.cache
+def game_names(kind: str) -> frozenset[str]:
+    """Every name of a kind in Minecraft 1.16.5: "command", "game rule", "entity", "block" or "item"."""
+    text = resources.files(__package__).joinpath("minecraft_1_16_5.json").read_text(encoding="utf-8")
+    return frozenset(json.loads(text)[_TABLES[kind]].split())
+
+
+def check_command(text: str, dialect: Dialect = "1.16.5") -> str:
+    """A command that a backend may send, as it was given.
+
+    Checked are length, control characters, and the names that ``summon``, ``setblock``, ``fill``, ``give``,
+    ``replaceitem``, ``item replace`` and ``gamerule`` begin with, also after ``execute ... run``. Grammar and data are
+    the game's to judge.
+
+    Args:
+        text: With or without a leading slash.
+        dialect: The version that is to understand it.
+
+    Raises:
+        ScenarioError: for an unknown dialect, a command that is empty, too long or of several lines, and for a command,
+            game rule, entity, block or item that the version does not have, naming the nearest.
+    """
+    if dialect not in DIALECTS:
+        raise ScenarioError(f'unknown dialect "{dialect}"', hint=f"known: {', '.join(DIALECTS)}")
+    if not text.isprintable():
+        raise ScenarioError(f"a command is one line without control characters, got {text[:80]!r}",
+                            hint="give one command a line: the game would drop what follows")
+    if not text.strip().removeprefix("/"):
+        raise ScenarioError("expected a command such as /time set noon, got nothing")
+    if len(text) > MAX_COMMAND:
+        raise ScenarioError(f"a command has {len(text)} characters, and a chat line carries {MAX_COMMAND}",
+                            where=f"{text[:60]}...",
+                            hint="shorten its tags, or say it in two: /summon, then /data merge")
+    for kind, name in _named(_words(text.strip().removeprefix("/"))):
+        _check_name(kind, name, dialect, text)
+    return text
+
+
+def _check_name(kind: str, name: str, dialect: str, text: str) -> None:
+    if dialect == "1.21":
+        now = _SINCE_1_21[kind].get(name)
+        if now is not None:
+            raise ScenarioError(f'Minecraft 1.21 has no {kind} "{name}"', where=text,
+                                hint=f"it is called {now!r} there")
+        return
+    known = game_names(kind)
+    if name not in known:
+        close = nearest_names(name, known)
+        raise ScenarioError(f'Minecraft {dialect} has no {kind} "{name}"', where=text,
+                            hint=f"did you mean {' or '.join(map(repr, close))}?" if close else None)
+
+
+def _words(text: str) -> list[str]:
+    """Split at spaces outside of brackets and quotes."""
+    words, word, depth, quote = list[str](), "", 0, ""
+    for letter, before in zip(text, " " + text, strict=False):
+        if quote:
+            quote = "" if letter == quote and before != "\\" else quote
+        elif letter in "\"'":
+            quote = letter
+        depth += 0 if quote else (letter in _OPEN) - (letter in _CLOSE)
+        if letter == " " and not quote and depth <= 0:
+            words, word = [*words, word], ""
+        else:
+            word += letter
+    return [*words, word]
+
+
+def _named(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The (kind, bare name) that the words of a command speak of."""
+    yield "command", words[0]
+    head = " ".join(words[:2]) if words[0] in ("replaceitem", "item") else words[0]
+    places = _PLACES.get(head, ())
+    if head == "item replace" and "with" in words:
+        places = (("item", words.index("with") + 1),)
+    for kind, place in places:
+        if place < len(words) and not words[place].startswith("#"):
+            yield kind, _bare(words[place])
+    if words[0] == "execute" and "run" in words[:-1]:
+        yield from _named(words[words.index("run") + 1:])
+
+
+def _bare(word: str) -> str:
+    for mark in _OPEN:
+        word = word.partition(mark)[0]
+    return word.removeprefix("minecraft:")
