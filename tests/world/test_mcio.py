@@ -78,7 +78,7 @@ def punches(n: int) -> list[dict[str, Any]]:
 def test_the_villager_is_hurt_as_in_blockworld(tmp_path: Path) -> None:
     """The bundled scenario, unchanged; the same presses; the same outcomes by the game's own counters."""
     scenario = load_scenario("villager").model_copy(update={"name": "villager"})
-    actions = [*[{"forward": 1}] * 12, *punches(37)]
+    actions = [*[{"forward": 1}] * 6, *punches(37)]
     with make_world(scenario) as here:
         here.reset(seed=1)
         wanted = played(here, actions)[-1]
@@ -89,6 +89,7 @@ def test_the_villager_is_hurt_as_in_blockworld(tmp_path: Path) -> None:
         got = played(world, actions)[-1]
         assert not [line for line in standin.lines() if line.startswith("REFUSED")]
         told = world.source()
+    assert wanted["statistics"]["damage_dealt"] > 0, "no blow landed, so nothing was compared"
     assert {name: o["value"] for name, o in got["outcomes"].items()} == {
         name: o["value"] for name, o in wanted["outcomes"].items()}
     assert got["statistics"].get("damage_dealt") == wanted["statistics"].get("damage_dealt")
@@ -162,7 +163,7 @@ def test_bad_input() -> None:
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python could run it")
 def test_an_older_python_is_named() -> None:
-    with MCioWorld(load_scenario("meadow")) as world, pytest.raises(WorldError, match=r"3.12 or newer, and this is 3\."):
+    with MCioWorld(load_scenario("meadow")) as world, pytest.raises(WorldError, match=r"3.12 or newer, and this is 3"):
         world.reset(seed=1)
 
 
