@@ -79,6 +79,10 @@ class MCioWorld(GameWorld):
             called="MCio's client", python=python, path=path, patience=self._patience,
             start_patience=self._start_patience)
 
+    def notes(self) -> tuple[str, ...]:
+        """The domain shift."""
+        return (DOMAIN_SHIFT,)
+
     def source(self) -> dict[str, Any]:
         """What a recording's header says besides: the domain shift, and the client's Python."""
         return {**super().source(), "domain_shift": DOMAIN_SHIFT, "remote": dict(self._remote.about)}

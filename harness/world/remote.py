@@ -219,13 +219,13 @@ class RemoteWorld(World):
 
     Args:
         scenario: What to build, how long to play, what to measure.
-        backend: Which engine builds it over there.
+        engine: The backend that builds it over there.
+        options: For that backend.
         python: As for ``Remote``; the environment must hold Harness's own requirements, and the engine's.
         path: As for ``Remote``.
         patience: Seconds that a step, a command or a reset may take.
         start_patience: Seconds that starting may take.
         restart_every: Begin a fresh process every so many episodes, which bounds what an engine leaks.
-        keywords: For the backend.
 
     Raises:
         WorldError: when the process cannot be started, or the backend refuses what it is given.
@@ -233,17 +233,18 @@ class RemoteWorld(World):
 
     _factory = "harness.world.hosted:HostedWorld"
 
-    def __init__(self, scenario: Scenario, *, backend: str = "blockworld", python: str | Path | None = None,
+    def __init__(self, scenario: Scenario, *, engine: str = "blockworld",
+                 options: Mapping[str, Any] | None = None, python: str | Path | None = None,
                  path: Sequence[str | Path] = (), patience: float = 120.0, start_patience: float = 600.0,
-                 restart_every: int | None = None, render_mode: str | None = "rgb_array", **keywords: Any) -> None:
+                 restart_every: int | None = None, render_mode: str | None = "rgb_array") -> None:
         super().__init__(scenario, render_mode=render_mode)
         if restart_every is not None and restart_every < 1:
             raise WorldError(f"restart_every: expected a number of episodes from 1 up, got {restart_every!r}")
         self._restart_every, self._episodes = restart_every, 0
         told = scenario.model_dump(mode="json", by_alias=True)
         self._remote = Remote(
-            self._factory, {"scenario": told, "backend": backend, "keywords": keywords},
-            called=f"the {backend} world in another process", python=python, path=path, patience=patience,
+            self._factory, {"scenario": told, "backend": engine, "keywords": dict(options or {})},
+            called=f"the {engine} world in another process", python=python, path=path, patience=patience,
             start_patience=start_patience)
         self._start()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import make_scenario
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ from harness.world.remote import Remote, RemoteWorld
 from harness.world.world import World, make_world
 
 HERE = Path(__file__).resolve().parent
-FAR_SIDE = ("serve.py",)
+FAR_SIDE = ("serve.py", "gymnasium_driver.py", "mcio_driver.py", "../errors.py")
 
 
 def remote(python: str | None = sys.executable, **keywords: object) -> Remote:
@@ -80,10 +81,11 @@ def test_an_array_is_a_copy(engine: Remote) -> None:
 
 
 def test_the_far_side_needs_numpy_alone(engine: Remote) -> None:
-    loaded = set(engine.call("loaded"))
+    loaded = set(engine.call("loaded", "harness.world.gymnasium_driver", "harness.world.mcio_driver"))
     strangers = loaded - set(sys.stdlib_module_names) - {"numpy", "harness", "remote_engines", "__mp_main__"}
     assert not {name for name in strangers if not name.startswith("_")}, "imported over there without need"
-    assert "numpy" in loaded and engine.call("own") == ["harness"]
+    assert "numpy" in loaded and engine.call("own") == [
+        "harness", "harness.errors", "harness.world", "harness.world.gymnasium_driver", "harness.world.mcio_driver"]
     root = HERE.parent.parent
     assert str(root) not in engine.call("path"), "a foreign Python gets none of our folders"
 
@@ -213,9 +215,9 @@ class FakeRemote(RemoteWorld):
     _factory = "hosted_fake:HostedFake"
 
 
-def fake_world(**keywords: object) -> World:
-    from fakes import make_scenario
-    return FakeRemote(make_scenario(40), path=[HERE, HERE.parent], backend="fake", **keywords)  # type: ignore[arg-type]
+def fake_world(trick: str = "", **keywords: object) -> World:
+    return FakeRemote(make_scenario(40), path=[HERE, HERE.parent], engine="fake", options={"trick": trick},
+                      **keywords)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
@@ -267,4 +269,6 @@ def test_blockworld_over_there_is_blockworld_here() -> None:
         all_of_it = {"segmentation": True, "depth": True, "blocks": True}
         assert repr(there.world_state(**all_of_it)) == repr(here.world_state(**all_of_it))
     with pytest.raises(WorldError, match="unknown world"):
-        make_world(scenario, backend="remote", **{"backend": "blockwrld"})
+        make_world(scenario, backend="remote", engine="blockwrld")
+    with pytest.raises(WorldError, match="unknown option of the blockworld backend \"python\""):
+        make_world(scenario, python="python3")
