@@ -53,7 +53,8 @@ class GymnasiumWorld(World):
                  actions: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
                  fit: Literal["letterbox", "stretch"] = "letterbox", counts: Mapping[str, str] | None = None,
                  arguments: Mapping[str, Any] | None = None, python: str | Path | None = None,
-                 path: Sequence[str | Path] = (), patience: float = 60.0, render_mode: str | None = "rgb_array") -> None:
+                 path: Sequence[str | Path] = (), patience: float = 60.0,
+                 render_mode: str | None = "rgb_array") -> None:
         super().__init__(scenario, render_mode=render_mode)
         if environment is None or actions is None:
             raise WorldError("the gymnasium backend needs an environment, and a table of its actions",

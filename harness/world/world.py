@@ -266,7 +266,7 @@ def _options(kind: type[World]) -> set[str]:
     found: set[str] = set()
     for above in kind.__mro__:
         if "__init__" in vars(above):
-            parameters = inspect.signature(above.__init__).parameters.values()
+            parameters = inspect.signature(vars(above)["__init__"]).parameters.values()
             found |= {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 break
