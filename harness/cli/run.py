@@ -53,8 +53,8 @@ _LARGE = 2_000_000_000
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed: int, steps: int | None,
         settings: tuple[str, ...], options: tuple[str, ...], python: str | None,
-        hooks: tuple[str, ...], no_hooks: bool, intervene: tuple[str, ...], device: str | None, precision: str | None, told: Mapping[str, Any], out: Path, no_record: bool, quiet: bool,
-        as_json: bool) -> None:
+        hooks: tuple[str, ...], no_hooks: bool, intervene: tuple[str, ...], device: str | None, precision: str | None,
+        told: Mapping[str, Any], out: Path, no_record: bool, quiet: bool, as_json: bool) -> None:
     """Let an agent play SCENARIO (a name or a YAML file), and record it."""
     chosen = load_scenario(scenario, parameters=parse_settings(settings))
     agent = cast_agent(scenario, chosen, agent_name, device, precision, told)
