@@ -77,9 +77,8 @@ def test_import_law(path: Path) -> None:
         if top in ENGINES and relative != ENGINES[top]:
             problems.append(broken(path, node, f"{top} only in {ENGINES[top]}"))
         if top == "importlib" and (module != "importlib" or "import_module" in names) and relative not in (
-                "registry.py", "__init__.py", "world/serve.py") and module not in (
-                "importlib.metadata", "importlib.resources"):
-            problems.append(broken(path, node, "only registry.py, the front doors and serve.py import by string"))
+                "registry.py", "__init__.py") and module != "importlib.metadata" and module != "importlib.resources":
+            problems.append(broken(path, node, "only registry.py and the front doors import by string"))
     assert not problems, "\n".join(problems)
 
 

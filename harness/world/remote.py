@@ -23,7 +23,6 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from harness import errors
 from harness.errors import GameError, HarnessError, WorldError
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import WorldSetup
@@ -156,8 +155,8 @@ class Remote:
         return self._channel.receive()
 
     def _raised(self, problem: Mapping[str, Any], doing: str) -> HarnessError:
-        kind = getattr(errors, str(problem["type"]), None)
-        if isinstance(kind, type) and issubclass(kind, HarnessError):
+        kind = _kinds(HarnessError).get(problem["type"])
+        if kind is not None:
             return kind(problem["message"], where=problem["where"], hint=problem["hint"])
         lines = str(problem["traceback"]).rstrip().splitlines()[-_LOG_LINES:]
         return WorldError(f"{self.called} failed while {doing}: {problem['type']}: {problem['message']}\n"
@@ -185,6 +184,14 @@ class Remote:
             self._answer(["close", [], {}], _CLOSING)
         self._process = None
         self._end()
+
+
+def _kinds(base: type[HarnessError]) -> dict[str, type[HarnessError]]:
+    """An error and all that derive from it, by name."""
+    found = {base.__name__: base}
+    for kind in base.__subclasses__():
+        found |= _kinds(kind)
+    return found
 
 
 def _doing(method: str) -> str:
@@ -250,8 +257,7 @@ class RemoteWorld(World):
 
     def _start(self) -> None:
         self._remote.start()
-        told = self._remote.call("capabilities")
-        self.capabilities = Capabilities(**{**told, "picture": tuple(told["picture"])})
+        self.capabilities = _record(Capabilities, self._remote.call("capabilities"))
         self.observation_space = observation_space((*self.capabilities.picture, 3))
 
     def source(self) -> Mapping[str, Any]:
