@@ -99,7 +99,7 @@ class MCioWorld(GameWorld):
         for _, alike in itertools.groupby(commands, key=_kind):
             for command in alike:
                 self._remote.call("step", noop_action(), [command.removeprefix("/")])
-            told = self._remote.call("wait", SETTLE[self.dialect])
+            told = self._remote.call("wait", SETTLE[self.dialect], patience=self._start_patience)
             self._ticks += SETTLE[self.dialect]
         return _frame(told)
 

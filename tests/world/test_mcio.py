@@ -133,7 +133,7 @@ def test_every_key_alone_and_the_camera(tmp_path: Path) -> None:
 ])
 def test_a_game_that_misbehaves_ends_the_episode(tmp_path: Path, fault: str, words: str) -> None:
     scenario = Scenario.model_validate({"name": "empty"})
-    with game(tmp_path, f"{fault}@500") as standin, mcio(scenario, standin, patience=8.0) as world:
+    with game(tmp_path, f"{fault}@500") as standin, mcio(scenario, standin, patience=20.0) as world:
         world.reset(seed=1)
         with pytest.raises(GameError, match=words):
             for _ in range(1000):
