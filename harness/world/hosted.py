@@ -28,6 +28,10 @@ class HostedWorld:
         """The fields of ``Capabilities``."""
         return dataclasses.asdict(self._world.capabilities)
 
+    def notes(self) -> Sequence[str]:
+        """As ``World.notes``."""
+        return self._world.notes()
+
     def reset(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, Mapping[str, Any]]:
         """Picture and info."""
         observation, info = self._world.reset(seed=seed, options=options)

@@ -258,7 +258,12 @@ class RemoteWorld(World):
     def _start(self) -> None:
         self._remote.start()
         self.capabilities = _record(Capabilities, self._remote.call("capabilities"))
+        self._notes = tuple(self._remote.call("notes"))
         self.observation_space = observation_space((*self.capabilities.picture, 3))
+
+    def notes(self) -> tuple[str, ...]:
+        """As ``World.notes``."""
+        return self._notes
 
     def source(self) -> Mapping[str, Any]:
         """What a recording's header says: the Python that the world runs in."""
