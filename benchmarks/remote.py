@@ -3,7 +3,7 @@
     python benchmarks/remote.py [--steps 100] [--rounds 7]
 
 Two worlds of the same scenario, seed and actions, one here and one in a child of the same Python, are stepped in turns.
-Prints the median and the quartiles of a step's milliseconds, and of the difference between the two in the same step;
+Prints the median, the quartiles and the least of a step's milliseconds, and of the difference between the two in the same step;
 then the same for a call that does nothing but bring a picture of that size over.
 """
 
@@ -45,7 +45,7 @@ def milliseconds(call: Callable[[], Any]) -> float:
 
 def told(what: str, values: list[float]) -> None:
     low, middle, high = statistics.quantiles(values, n=4)
-    print(f"{what:<28} median {middle:6.3f} ms, quartiles {low:6.3f} to {high:6.3f}, n = {len(values)}")
+    print(f"{what:<28} median {middle:6.3f} ms, quartiles {low:6.3f} to {high:6.3f}, least {min(values):6.3f}, n = {len(values)}")
 
 
 def main() -> None:

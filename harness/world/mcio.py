@@ -29,6 +29,8 @@ DOMAIN_SHIFT = (f"{GAME}, not the 1.16.5 that VPT and STEVE-1 were trained on: t
                 "screens differ, so what an agent does here is no evidence of what it does there")
 """Said with every result of this backend."""
 
+_MARGIN = 5.0  # seconds
+
 _UNKNOWN = (
     "what the crosshair meets: worked out from the pose and what the scenario built",
     "creatures: where they were summoned, as long as they have no mind of their own",
@@ -58,7 +60,7 @@ class MCioWorld(GameWorld):
     """
 
     dialect = "1.21"
-    command_ticks = SETTLE["1.21"]
+    command_ticks = 0  # sending one waits
     # ESC ends the client's episode and reaches no screen.
     capabilities = Capabilities("mcio", commands=True, game=GAME, raycast=False, lockstep=False, missing_keys=("ESC",),
                                 unknown=_UNKNOWN)
@@ -78,6 +80,8 @@ class MCioWorld(GameWorld):
              "hide_window": hide_window},
             called="MCio's client", python=python, path=path, patience=self._patience,
             start_patience=self._start_patience)
+        # The nearer watchdog is to speak first: it has the client's log.
+        self._patience, self._start_patience = self._patience + _MARGIN, self._start_patience + _MARGIN
 
     def notes(self) -> tuple[str, ...]:
         """The domain shift."""
@@ -89,7 +93,7 @@ class MCioWorld(GameWorld):
 
     def _start(self, setup: WorldSetup, seed: int) -> GameFrame:
         self._remote.start()
-        return _frame(self._remote.call("reset", patience=self._start_patience))
+        return _frame(self._remote.call("reset", patience=self._start_patience - _MARGIN))
 
     def _play(self, action: Action) -> GameFrame:
         return _frame(self._remote.call("step", action, []))
@@ -99,7 +103,7 @@ class MCioWorld(GameWorld):
         for _, alike in itertools.groupby(commands, key=_kind):
             for command in alike:
                 self._remote.call("step", noop_action(), [command.removeprefix("/")])
-            told = self._remote.call("wait", SETTLE[self.dialect], patience=self._start_patience)
+            told = self._remote.call("wait", SETTLE[self.dialect], patience=self._start_patience - _MARGIN)
             self._ticks += SETTLE[self.dialect]
         return _frame(told)
 

@@ -58,14 +58,18 @@ class MCioDriver:
         return self._frame()
 
     def step(self, action: dict[str, Any], commands: list[str]) -> dict[str, Any]:
-        """A tick under an action, and commands, without slashes, for the game to run some time soon."""
-        self._env.step(action, options={"commands": commands})
+        """A tick under an action, and commands, without slashes, for the game to run some time soon.
+
+        Once the player is dead none is played: the client wants a reset.
+        """
+        if not self._env.terminated:
+            self._env.step(action, options={"commands": commands})
         return self._frame()
 
     def wait(self, n: int) -> dict[str, Any]:
         """So many ticks without keys."""
         for _ in range(n):
-            self._env.step(self._env.get_noop_action())
+            self.step(self._env.get_noop_action(), [])
         return self._frame()
 
     def close(self) -> None:
