@@ -3,8 +3,9 @@
     python benchmarks/remote.py [--steps 100] [--rounds 7]
 
 Two worlds of the same scenario, seed and actions, one here and one in a child of the same Python, are stepped in turns.
-Prints the median, the quartiles and the least of a step's milliseconds, and of the difference between the two in the same step;
-then the same for a call that does nothing but bring a picture of that size over.
+Prints the median, the quartiles and the least of a step's milliseconds, and of the difference between the two in the
+same step; then the same for a call that does nothing but bring a picture of that size over. Where other work waits for
+the cores, the least and the lower quartile say more than the median: a call changes the process twice.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def milliseconds(call: Callable[[], Any]) -> float:
 
 def told(what: str, values: list[float]) -> None:
     low, middle, high = statistics.quantiles(values, n=4)
-    print(f"{what:<28} median {middle:6.3f} ms, quartiles {low:6.3f} to {high:6.3f}, least {min(values):6.3f}, n = {len(values)}")
+    print(f"{what:<28} median {middle:6.3f} ms, quartiles {low:6.3f} to {high:6.3f}, least {min(values):6.3f}, "
+          f"n = {len(values)}")
 
 
 def main() -> None:
