@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import small_environments  # noqa: F401
+from click.testing import CliRunner
 from fakes import make_scenario
 
+from harness.cli import cli
 from harness.errors import WorldError
 from harness.scenario.schema import Scenario
 from harness.world import conformance
@@ -57,7 +59,7 @@ def test_every_way_in_gives_the_same_episode(more: dict[str, Any]) -> None:
         world.step({"back": 1})
 
 
-def test_real_environments_play(tmp_path: Path) -> None:
+def test_real_environments_play() -> None:
     table = [{"press": ["left"], "action": 0}, {"action": 1}]
     with pytest.raises(WorldError, match="is no picture: expected uint8"):
         make_world(make_scenario(), "gymnasium", environment="CartPole-v1", picture="", actions=table).reset(seed=0)
@@ -128,6 +130,17 @@ def test_bad_input_is_named(keywords: dict[str, Any], words: str) -> None:
     with pytest.raises(WorldError, match=words), corridor(**keywords) as world:
         world.reset(seed=1)
         world.step({})
+
+
+def test_on_the_command_line() -> None:
+    words = ["run", "meadow", "--agent", "noop", "--backend", "gymnasium", "--steps", "3", "--no-hooks", "--no-record",
+             "--json", "--world", "environment=small_environments:Corridor", "--world", "picture=camera.rgb"]
+    result = CliRunner().invoke(cli, [*words, "--world", "actions=[{action: 1}]"])
+    assert result.exit_code == 0 and '"n_steps": 3' in result.output and '"notes": []' in result.output, result.output
+    result = CliRunner().invoke(cli, [*words, "--world", "action=[{action: 1}]"])
+    assert result.exit_code == 2 and "unknown option of the gymnasium backend" in result.output, result.output
+    result = CliRunner().invoke(cli, [*words, "--world", "actions"])
+    assert result.exit_code == 2 and "--world: expected NAME=VALUE" in result.output, result.output
 
 
 def test_a_grey_picture_becomes_three_channels() -> None:
