@@ -21,6 +21,9 @@ TABLES: dict[str, dict[str, str]] = {
         "blockworld": "harness.world.blockworld.world:BlockWorld",
         "minerl": "harness.world.minerl:MineRLWorld",
         "minestudio": "harness.world.minestudio:MineStudioWorld",
+        "mcio": "harness.world.mcio:MCioWorld",
+        "gymnasium": "harness.world.gymnasium_world:GymnasiumWorld",
+        "remote": "harness.world.remote:RemoteWorld",
         "video": "harness.world.video:VideoWorld",
     },
     "harness.agents": {
