@@ -82,6 +82,10 @@ class Agent(ABC):
         """Hook name to (shape without batch and time axes, dtype name) for one step."""
         return {}
 
+    def hook_axes(self) -> Mapping[str, tuple[str, ...]]:
+        """Hook name to what each axis counts, such as ("b", "t", "h", "d_head"); see docs/hooks.md."""
+        return {}
+
     def resolve_hooks(self, globs: Sequence[str]) -> list[str]:
         """Hook names that match the globs, in the order of the forward pass.
 
@@ -137,8 +141,8 @@ class BatchAgent(Agent):
 
     @abstractmethod
     def act_together(self, observations: Sequence[Observation | None], state: AgentState,
-                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool]
-                     ) -> tuple[list[AgentOutput | None], AgentState]:
+                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool], *,
+                     hooks: Sequence[str] = ()) -> tuple[list[AgentOutput | None], AgentState]:
         """Choose an action in every episode.
 
         A row depends on its own observations, memory and stream alone, bit for bit, as long as ``n`` is the same.
@@ -148,6 +152,7 @@ class BatchAgent(Agent):
             state: From ``initial_states`` or the last call.
             rngs: Each row's own stream.
             first: True at the first frame of an episode: what the row remembered before is forgotten.
+            hooks: As in ``act``.
 
         Returns:
             One decision per row that plays (its ``state`` is None), and the memory for the next call.

@@ -48,9 +48,9 @@ class Play:
         return longest if self.max_steps is None else min(self.max_steps, longest)
 
 
-def play_many(agent: Agent, plays: Iterable[Play], *, slots: int = 16,
+def play_many(agent: Agent, plays: Iterable[Play], *, slots: int = 16, hooks: Sequence[str] = (),
               ticked: Callable[[int], None] = lambda n: None) -> Iterator[tuple[Play, EpisodeResult]]:
-    """Play episodes in the embedded world, without hooks and interventions.
+    """Play episodes in the embedded world, without interventions.
 
     An agent with a network plays ``slots`` of them at a time with one forward pass per tick; others play one after
     the other. With one slot an episode is bit for bit what ``run_episode`` plays; with more, the network's sums are
@@ -60,6 +60,7 @@ def play_many(agent: Agent, plays: Iterable[Play], *, slots: int = 16,
         agent: Who plays.
         plays: Asked for the next episode whenever a slot is free; may be endless.
         slots: Rows of each forward pass; those without an episode compute all the same.
+        hooks: Globs of hook names whose activations each step's output brings.
         ticked: Told now and then how many steps were played since it was last told.
 
     Yields:
@@ -68,15 +69,17 @@ def play_many(agent: Agent, plays: Iterable[Play], *, slots: int = 16,
 
     Raises:
         HarnessError: for fewer than one slot, or for a seed or number of steps that cannot be played.
+        HookError: when a glob matches nothing.
     """
+    names = agent.resolve_hooks(hooks)
     if slots < 1:
         raise HarnessError(f"expected at least one slot, got {slots}")
-    play = _play_together(agent, plays, slots, ticked) if isinstance(agent, BatchAgent) \
-        else _play_apart(agent, plays, ticked)
+    play = _play_together(agent, plays, slots, names, ticked) if isinstance(agent, BatchAgent) \
+        else _play_apart(agent, plays, names, ticked)
     yield from play
 
 
-def _play_apart(agent: Agent, plays: Iterable[Play], ticked: Callable[[int], None]
+def _play_apart(agent: Agent, plays: Iterable[Play], hooks: Sequence[str], ticked: Callable[[int], None]
                 ) -> Iterator[tuple[Play, EpisodeResult]]:
     world: World | None = None
     try:
@@ -88,7 +91,8 @@ def _play_apart(agent: Agent, plays: Iterable[Play], ticked: Callable[[int], Non
                 world = make_world(play.scenario)
             began = time.perf_counter()
             try:
-                result = run_episode(world, agent, seed=play.seed, max_steps=play.max_steps, observers=play.observers)
+                result = run_episode(world, agent, seed=play.seed, max_steps=play.max_steps, observers=play.observers,
+                                     hooks=hooks)
             except Exception as problem:  # whatever it is, it is this episode's result
                 result = _failed(play, 0, {}, began, problem)
                 world.close()
@@ -111,9 +115,11 @@ def _failed(play: Play, n_steps: int, outcomes: Any, began: float, problem: Exce
                          f"{type(problem).__name__}: {problem}")
 
 
-def _play_together(agent: BatchAgent, plays: Iterable[Play], slots: int, ticked: Callable[[int], None]
-                   ) -> Iterator[tuple[Play, EpisodeResult]]:
-    rows = [_Slot(agent) for _ in range(slots)]
+def _play_together(agent: BatchAgent, plays: Iterable[Play], slots: int, hooks: Sequence[str],
+                   ticked: Callable[[int], None]) -> Iterator[tuple[Play, EpisodeResult]]:
+    rows = [_Slot(agent, tuple(hooks)) for _ in range(slots)]
+    # Left out where nothing is traced: an agent of somebody else's may not know of it.
+    traced: dict[str, Any] = {"hooks": hooks} if hooks else {}
     state = agent.initial_states(slots)
     source, more = iter(plays), True
     try:
@@ -127,7 +133,8 @@ def _play_together(agent: BatchAgent, plays: Iterable[Play], slots: int, ticked:
             if not playing:
                 return
             outputs, state = agent.act_together(
-                [row.observation for row in rows], state, [row.rng for row in rows], [row.n_steps == 0 for row in rows])
+                [row.observation for row in rows], state, [row.rng for row in rows], [row.n_steps == 0 for row in rows],
+                **traced)
             ended = [(row, result) for row, output in zip(rows, outputs, strict=True)
                      if output is not None and (result := row.step(output)) is not None]
             ticked(len(playing))
@@ -144,8 +151,8 @@ def _play_together(agent: BatchAgent, plays: Iterable[Play], slots: int, ticked:
 class _Slot:
     """One row of the batch: a world that is kept from episode to episode while the scenario stays the same."""
 
-    def __init__(self, agent: BatchAgent) -> None:
-        self._agent = agent
+    def __init__(self, agent: BatchAgent, hooks: tuple[str, ...]) -> None:
+        self._agent, self._hooks = agent, hooks
         self._world: World | None = None
         self.leave()
 
@@ -172,7 +179,7 @@ class _Slot:
             self.observation, info = world.reset(seed=seed)
             self._outcomes = info["outcomes"]
             self.play, self.n_steps = play, 0
-            episode = Episode(world, self._agent, play.seed, (), (), play.limit, _no_snapshot)
+            episode = Episode(world, self._agent, play.seed, self._hooks, (), play.limit, _no_snapshot)
             for observer in play.observers:
                 observer.begin(episode)
                 self._begun.append(observer)

@@ -216,13 +216,13 @@ class SteveAgent(VPTAgent):
         return super().act(observation, self.begin(_own(state), rng), rng, hooks=hooks)
 
     def act_together(self, observations: Sequence[Observation | None], state: VPTState,
-                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool]
-                     ) -> tuple[list[AgentOutput | None], VPTState]:
+                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool], *,
+                     hooks: Sequence[str] = ()) -> tuple[list[AgentOutput | None], VPTState]:
         """Look once in every episode and choose; where an episode begins, its goal is drawn from its own stream."""
         begun, fixed = _own(state), self._first_goal()
         goals = tuple((self._drawn(self.goal, rng) if fixed is None else fixed) if goal is None or new else goal
                       for goal, rng, new in zip(begun.goals, rngs, first, strict=True))
-        return super().act_together(observations, replace(begun, goals=goals), rngs, first)
+        return super().act_together(observations, replace(begun, goals=goals), rngs, first, hooks=hooks)
 
     def look_ahead(self, frames: npt.NDArray[np.uint8], state: VPTState, hooks: Sequence[str] = ()
                    ) -> tuple[list[Callable[[np.random.Generator | None], AgentOutput]], VPTState]:

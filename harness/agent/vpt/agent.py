@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -165,8 +165,8 @@ class VPTAgent(BatchAgent):
         return self.policy.initial_state(n)
 
     def act_together(self, observations: Sequence[Observation | None], state: VPTState,
-                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool]
-                     ) -> tuple[list[AgentOutput | None], VPTState]:
+                     rngs: Sequence[np.random.Generator | None], first: Sequence[bool], *,
+                     hooks: Sequence[str] = ()) -> tuple[list[AgentOutput | None], VPTState]:
         """Look once in every episode and choose: one forward pass over as many rows as ``state`` holds.
 
         Args:
@@ -174,6 +174,7 @@ class VPTAgent(BatchAgent):
             state: From ``initial_states`` or the last call.
             rngs: One stream per row, used as in ``act``.
             first: Per row, True at the first frame of an episode.
+            hooks: Hook names whose activations to return with each row, as in ``act``; globs work too.
         """
         height, width, _ = self.policy.config.image_shape
         frames = np.zeros((len(observations), 1, height, width, 3), dtype=np.uint8)
@@ -181,10 +182,13 @@ class VPTAgent(BatchAgent):
             if observation is not None:
                 frames[row, 0] = policy_frame(observation["pov"], height, width)
         new = torch.tensor(first, dtype=torch.bool, device=self._device)[:, None]
-        with torch.inference_mode(), self._settings():
+        kept: dict[str, Tensor] = {}
+        with torch.inference_mode(), self._settings(), self._keeping(self.policy.hook_stack.resolve(hooks), kept):
             out, after = self._forward(torch.from_numpy(frames).to(self._device), new, state)
             rows = {name: getattr(out, name)[:, 0].cpu().numpy() for name in ("buttons", "camera", "value")}
-        return [None if observation is None else self._decide(rows, row, None, None if self.deterministic else rng, {})
+        return [None if observation is None else
+                self._decide(rows, row, None, None if self.deterministic else rng,
+                             {name: self._bring(name, x, 0, row) for name, x in kept.items()})
                 for row, (observation, rng) in enumerate(zip(observations, rngs, strict=True))], after
 
     def trace_frames(self, frames: npt.NDArray[np.uint8], state: VPTState | None = None,
@@ -323,18 +327,17 @@ class VPTAgent(BatchAgent):
               ) -> tuple[dict[str, npt.NDArray[np.float32]], VPTState, dict[str, Tensor]]:
         """Forward over uint8 [1, t, H, W, 3]; the outputs come back as arrays without the batch axis."""
         kept: dict[str, Tensor] = {}
+        first = self._not_first.expand(1, frames.shape[1])
+        with torch.inference_mode(), self._settings(), self._keeping(names, kept):
+            out, after = self._forward(frames.to(self._device), first, state)
+            return _to_arrays(out), after, {name: kept[name] for name in names}
 
+    def _keeping(self, names: Sequence[str], kept: dict[str, Tensor]) -> AbstractContextManager[Any]:
+        """While it is entered, activations of these hooks go into ``kept``."""
         def keep(x: Tensor, hook: HookPoint) -> None:
             kept[hook.name] = x
 
-        first = self._not_first.expand(1, frames.shape[1])
-        with torch.inference_mode(), self._settings():
-            if names:
-                with self.policy.hooks([(name, keep) for name in names]):
-                    out, after = self._forward(frames.to(self._device), first, state)
-            else:
-                out, after = self._forward(frames.to(self._device), first, state)
-            return _to_arrays(out), after, {name: kept[name] for name in names}
+        return self.policy.hooks([(name, keep) for name in names]) if names else nullcontext()
 
     def _decide(self, out: Mapping[str, npt.NDArray[np.float32]], i: int, state: VPTState | None,
                 rng: np.random.Generator | None, activations: Mapping[str, Any]) -> AgentOutput:
@@ -356,10 +359,10 @@ class VPTAgent(BatchAgent):
             activations=activations,
         )
 
-    def _bring(self, name: str, x: Tensor, i: int) -> Any:
-        """Frame i of an activation, as if looked at alone, as an array (or one that is on its way)."""
+    def _bring(self, name: str, x: Tensor, i: int, row: int = 0) -> Any:
+        """Frame i of a row of an activation, as if looked at alone, as an array (or one that is on its way)."""
         keys = slice(i, i + self.policy.config.window + 1)
-        index: dict[str, Any] = {"b": 0, "t": i, "T": keys}
+        index: dict[str, Any] = {"b": row, "t": i, "T": keys}
         axes = self.policy.hook_stack.point(name).axes
         part = x[tuple(index.get(axis, slice(None)) for axis in axes)]
         if part.dtype in (torch.bfloat16, torch.float16):
@@ -396,6 +399,10 @@ class VPTAgent(BatchAgent):
     def hook_shapes(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
         """Hook name to (shape of one step's activation, ``float32``), in the order of the forward pass."""
         return {name: (point.shape, "float32") for name, point in self.policy.hook_stack.points.items()}
+
+    def hook_axes(self) -> Mapping[str, tuple[str, ...]]:
+        """Hook name to what each axis counts, in the order of the forward pass."""
+        return {name: point.axes for name, point in self.policy.hook_stack.points.items()}
 
     def resolve_hooks(self, globs: Sequence[str]) -> list[str]:
         """Hook names that match, in the order of the forward pass; aliases give the canonical name.
