@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.intervention.feature.attention import AttentionEdit
     from harness.intervention.feature.direction import ProjectOut, Steering
     from harness.intervention.feature.patch import ActivationPatch
+    from harness.intervention.feature.sae import SaeSplice
     from harness.intervention.feature.shift import RandomShift
     from harness.intervention.input.colour import HueShift, Recolour
     from harness.intervention.input.inpaint import Inpaint
