@@ -111,7 +111,7 @@ def _show_store(store: ActivationStore, as_json: bool) -> None:
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The run's folder.")
 @click.option("--hook", "hooks", multiple=True, metavar="NAME", help="Only these of the store; else all, in one pass.")
-@click.option("--kind", type=click.Choice(KINDS), default=_USUAL.kind, show_default=True, help="Which latents are kept.")
+@click.option("--kind", type=click.Choice(KINDS), default=_USUAL.kind, show_default=True, help="Which are kept.")
 @click.option("--expansion", type=float, default=_USUAL.expansion, show_default=True, help="Latents per number.")
 @click.option("--k", type=int, default=_USUAL.k, show_default=True, help="Latents per token (topk, batchtopk).")
 @click.option("--sparsity", type=float, default=_USUAL.sparsity, show_default=True,

@@ -29,8 +29,8 @@ from harness.agent.agent import Agent
 from harness.agent.sae import Sae
 from harness.analysis.open_loop import Progress, check_untreated, kl_divergence, listen, look_over, ticks
 from harness.analysis.result import Result, Table
-from harness.analysis.sae.store import ActivationStore, StoreError
-from harness.errors import RecordingError
+from harness.analysis.sae.store import ActivationStore
+from harness.errors import RecordingError, StoreError
 from harness.intervention.feature.ablation import MeanAblation, ZeroAblation
 from harness.intervention.feature.sae import SaeSplice
 from harness.intervention.intervention import Intervention
@@ -103,8 +103,8 @@ class SaeFit(Result):
         """One row per hook and token type."""
         rows = [(k.hook, k.kind, k.n_tokens, k.n_episodes, k.explained, k.explained_interval, k.fvu, k.cosine, k.l0,
                  k.l0_interval, "{} of {}".format(*self.alive[k.hook])) for k in self.kinds]
-        note = (f"{self.note}\nalive: above 0 in more than {self.least:g} of the last {self.window:,} tokens; intervals "
-                "of 95 % over episodes")
+        note = (f"{self.note}\nalive: above 0 in more than {self.least:g} of the last {self.window:,} tokens; "
+                "intervals of 95 % over episodes")
         return (Table("SAE reconstruction", ("hook", "token", "tokens", "episodes", "explained variance", "95 %",
                                              "FVU per token", "cosine", "L0", "95 %", "latents alive"),
                       tuple(rows), note),)
@@ -239,7 +239,8 @@ def sae_fit(saes: Sequence[Sae], store: ActivationStore, *, held_out: bool = Tru
     said = f"{store.agent['name']}: {store.agent['description']}"
     which = "episodes held out from training" if held_out else "all episodes"
     provenance = {"analysis": "sae", "arguments": {"held_out": held_out, "window": window, "least": least},
-                  "saes": [sae.digest() for sae in saes], "store": digest(list(store.episodes)), "agent": dict(store.agent)}
+                  "saes": [sae.digest() for sae in saes], "store": digest(list(store.episodes)),
+                  "agent": dict(store.agent)}
     return SaeFit(provenance, tuple(kinds), alive, min(window, seen) or window, least, density, places,
                   f"{said}; {which}")
 

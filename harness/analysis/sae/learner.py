@@ -51,7 +51,7 @@ class SaeLearner:
     * TopK and BatchTopK minimise FVU + aux * AuxK, FVU = sum|e|^2 / sum|x - mean|^2 over the batch, and AuxK the same
       share of e that the ``aux_k`` dead latents of largest pre-activation leave unexplained (Gao et al. 2024, appendix
       A.2; without a ReLU, as EleutherAI's sparsify and SAELens have it, so that the most dead of latents learns).
-    * ReLU: mean(|e|^2 / d + sparsity * sum_j f_j |W_dec,j|) (Bricken et al. 2023, with the norm of Conerly et al. 2024).
+    * ReLU: mean(|e|^2 / d + sparsity * sum_j f_j |W_dec,j|) (Bricken et al. 2023; the norm: Conerly et al. 2024).
     * JumpReLU: mean(|e|^2 / d + sparsity * L0) (Rajamanoharan et al. 2024, equation 9).
 
     The last two have AuxK too unless ``aux`` is 0. Directions keep norm 1: the part of a gradient along its direction

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from harness.analysis.sae.tokens import Tokens
-from harness.errors import HarnessError, unknown_name
+from harness.errors import StoreError, unknown_name
 from harness.recording.store import write_json
 
-__all__ = ["MANIFEST", "ActivationStore", "Columns", "StoreError", "StoreWriter", "StoredStep"]
+__all__ = ["MANIFEST", "ActivationStore", "Columns", "StoreWriter", "StoredStep"]
 
 MANIFEST = "store.json"
 FORMAT = 1
@@ -31,10 +31,6 @@ SHARD_BYTES = 64 << 20
 """Activations in a shard, about."""
 BUFFER_BYTES = 128 << 20
 """Activations that wait in memory while they are shuffled."""
-
-
-class StoreError(HarnessError):
-    """An activation store that cannot be written, opened or read."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,9 @@ class Columns:
     state: npt.NDArray[np.float32]
     buttons: npt.NDArray[np.int32]
     camera: npt.NDArray[np.int32]
+
+
+_COLUMNS = tuple(field.name for field in fields(Columns))
 
 
 class StoreWriter:
@@ -246,7 +245,7 @@ class ActivationStore:
 
     def columns(self, shard: int) -> Columns:
         """What a shard knows of its steps."""
-        found = self._read(shard, [field for field in Columns.__dataclass_fields__])
+        found = self._read(shard, _COLUMNS)
         return Columns(**found)
 
     def values(self, shard: int, hook: str) -> npt.NDArray[np.float32]:
@@ -301,7 +300,7 @@ class ActivationStore:
                 continue
             values = {hook: self.values(shard, hook) for hook in hooks}
             if not chosen.all():
-                columns = Columns(**{name: getattr(columns, name)[chosen] for name in Columns.__dataclass_fields__})
+                columns = Columns(**{name: getattr(columns, name)[chosen] for name in _COLUMNS})
                 values = {hook: x[np.repeat(chosen, self.hooks[hook].per_step)] for hook, x in values.items()}
             yield columns, values
 
