@@ -23,7 +23,7 @@ def everything(store: ActivationStore) -> np.ndarray:
 
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
-    store = opened(tmp_path / "s", {HOOK: numbers(100)}, shard_bytes=300, state=np.arange(100))
+    store = opened(tmp_path / "s", {HOOK: numbers(100)}, shard_bytes=64, state=np.arange(100))
     assert store.n_shards > 10 and store.n_steps == 100
     assert np.array_equal(everything(store), numbers(100))
     columns = [store.columns(i) for i in range(store.n_shards)]
@@ -68,7 +68,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cut short: shard-00001"):
         ActivationStore(tmp_path)
     bad = np.frombuffer(whole, np.uint8).copy()
-    place = whole.index(numbers(100)[30].tobytes()[4:])
+    place = whole.index(numbers(100)[13].tobytes()[4:])
     bad[place:place + 4] = np.frombuffer(np.float32("nan").tobytes(), np.uint8)
     shard.write_bytes(bad.tobytes())
     with pytest.raises(StoreError, match="NaN") as problem:
