@@ -36,7 +36,7 @@ from harness.intervention.feature.sae import SaeSplice
 from harness.intervention.intervention import Intervention
 from harness.provenance import digest
 from harness.recording.recording import Recording
-from harness.statistics import Interval, block_means
+from harness.statistics import Interval, block_means, percentile_interval
 from harness.training.log import chart_svg
 
 __all__ = ["KindFit", "LossRecovered", "SaeFit", "check_store", "fit_chart", "loss_recovered", "measure_tokens",
@@ -142,8 +142,8 @@ class LossRecovered(Result):
         span = means[2] - means[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             share = (means[2] - means[1]) / span
-            low, high = np.nanpercentile((drawn[:, 2] - drawn[:, 1]) / (drawn[:, 2] - drawn[:, 0]), [2.5, 97.5])
-        return float(share), Interval(float(low), float(high)), float(span)
+            shares = (drawn[:, 2] - drawn[:, 1]) / (drawn[:, 2] - drawn[:, 0])
+        return float(share), _spread(shares), float(span)
 
     def tables(self) -> Sequence[Table]:
         """One row per loss."""
@@ -304,11 +304,16 @@ def _kind_fit(hook: str, kind: str, totals: Float) -> KindFit:
     error, total, fvu, cosine, l0, n = totals.sum(0)
     drawn = np.random.default_rng(0).multinomial(len(totals), np.full(len(totals), 1 / len(totals)), 2000) @ totals
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = [np.nanpercentile(x, [2.5, 97.5]) for x in (1 - drawn[:, 0] / drawn[:, 1], drawn[:, 4] / drawn[:, 5])]
         explained = float(1 - error / total) if total else float("nan")
-    intervals = [Interval(float(low), float(high)) for low, high in spread]
-    return KindFit(hook, kind, int(n), len(totals), explained, intervals[0], float(fvu / n), float(cosine / n),
-                   float(l0 / n), intervals[1])
+        spread = _spread(1 - drawn[:, 0] / drawn[:, 1])
+    return KindFit(hook, kind, int(n), len(totals), explained, spread, float(fvu / n), float(cosine / n), float(l0 / n),
+                   _spread(drawn[:, 4] / drawn[:, 5]))
+
+
+def _spread(draws: Float) -> Interval:
+    """95 % of the draws that have a value; NaN where none has."""
+    known = draws[np.isfinite(draws)]
+    return percentile_interval(known) if len(known) else Interval(float("nan"), float("nan"))
 
 
 def fit_chart(fit: SaeFit) -> str:

@@ -108,15 +108,16 @@ class SaeLearner:
         aux = self._auxiliary(x, error.detach(), dead) if self.recipe.aux and bool(dead.any()) else None
         if aux is not None:
             loss = loss + self.recipe.aux * aux
-        if not math.isfinite(float(loss)):
-            raise TrainingError(f"the loss is {float(loss)} at step {self.step_number + 1}",
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(f"the loss is {value} at step {self.step_number + 1}",
                                 hint="lower --learning-rate")
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._update()
         self.idle = torch.where(fired, 0, self.idle + len(x))
         self.step_number, self.n_tokens = self.step_number + 1, self.n_tokens + len(x)
-        return {"loss": float(loss), "fvu": float(fvu), "l0": l0, "aux": 0.0 if aux is None else float(aux),
+        return {"loss": value, "fvu": float(fvu.detach()), "l0": l0, "aux": 0.0 if aux is None else float(aux.detach()),
                 "dead": int(dead.sum())}
 
     def sae(self, metadata: Mapping[str, Any]) -> Sae:
