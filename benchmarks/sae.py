@@ -3,9 +3,9 @@
     python benchmarks/sae.py                      collecting and training, some two minutes
     python benchmarks/sae.py train --width 256    training alone
 
-The plain loop is the twelve lines of ``plain``: the same TopK SAE in ordinary PyTorch, the same Adam, the same data. The
-contestants take turns, round by round, so that what else the machine does falls on all of them; the ratios are of the
-medians. sae-lens takes part where it is installed.
+The plain loop is the twelve lines of ``plain``: the same TopK SAE in ordinary PyTorch, the same Adam, the same data.
+The contestants take turns, round by round, so that what else the machine does falls on all of them; the ratios are of
+the medians. sae-lens takes part where it is installed.
 """
 
 from __future__ import annotations
