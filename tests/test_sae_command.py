@@ -89,7 +89,7 @@ def test_from_a_store_to_what_is_lost(played: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "wanted"), [
-    (["collect", "untrained", "--hook", "blocks.9.hook_resid_post", "--out", "OUT"], "blocks.0.hook_resid_post"),
+    (["collect", "untrained", "--hook", "blocks.9.hook_resid_post", "--out", "OUT"], "blocks.3.hook_resid_post"),
     (["collect", "untrained", "--hook", "blocks.0.attn.hook_pattern", "--out", "OUT"], "no vector"),
     (["collect", "noop", "--hook", HOOK, "--out", "OUT"], "has no hook points"),
     (["collect", "untrained", "--hook", HOOK, "--state", "in_vew:logs", "--out", "OUT"], "in_view"),

@@ -101,8 +101,8 @@ class SaeFit(Result):
 
     def tables(self) -> Sequence[Table]:
         """One row per hook and token type."""
-        rows = [(k.hook, k.kind, k.n_tokens, k.n_episodes, k.explained, k.explained_interval, k.fvu, k.cosine, k.l0,
-                 k.l0_interval, "{} of {}".format(*self.alive[k.hook])) for k in self.kinds]
+        rows = [(k.hook, k.kind, k.n_tokens, k.n_episodes, k.explained, _known(k.explained_interval), k.fvu, k.cosine,
+                 k.l0, _known(k.l0_interval), "{} of {}".format(*self.alive[k.hook])) for k in self.kinds]
         note = (f"{self.note}\nalive: above 0 in more than {self.least:g} of the last {self.window:,} tokens; "
                 "intervals of 95 % over episodes")
         return (Table("SAE reconstruction", ("hook", "token", "tokens", "episodes", "explained variance", "95 %",
@@ -154,7 +154,7 @@ class LossRecovered(Result):
             share, interval, span = self.recovered(loss)
             means = np.concatenate(self.kl if loss == "kl" else self.ce).mean(0)
             clean, rest = (0.0, means) if loss == "kl" else (means[0], means[1:])
-            rows.append((name, float(clean), *map(float, rest), span, share, interval))
+            rows.append((name, float(clean), *map(float, rest), span, share, _known(interval)))
         columns = ("loss (nats)", "clean", "SAE", "zero ablation", "mean ablation", "range", "recovered", "95 %")
         return (Table(f"Loss recovered at {self.hook}: {self.steps} steps of {self.n_recordings} recordings", columns,
                       tuple(rows), f"{self.note}\nrecovered = (zero - SAE) / (zero - clean); a share of a small range "
@@ -308,6 +308,10 @@ def _kind_fit(hook: str, kind: str, totals: Float) -> KindFit:
         spread = _spread(1 - drawn[:, 0] / drawn[:, 1])
     return KindFit(hook, kind, int(n), len(totals), explained, spread, float(fvu / n), float(cosine / n), float(l0 / n),
                    _spread(drawn[:, 4] / drawn[:, 5]))
+
+
+def _known(interval: Interval) -> Interval | None:
+    return interval if np.isfinite(interval.low) else None
 
 
 def _spread(draws: Float) -> Interval:

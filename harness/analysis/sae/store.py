@@ -101,9 +101,7 @@ class StoreWriter:
             self._shards, self._units = old["shards"], old["units"]
         elif resume and folder.is_dir() and any(folder.iterdir()):
             raise StoreError("there is no store to go on with", where=str(folder))
-        folder.mkdir(parents=True, exist_ok=True)
-        self._plan = planned
-        self._write(complete=False)
+        self._plan = planned  # nothing is written before the first shard is there
 
     @property
     def n_steps(self) -> int:
@@ -169,6 +167,7 @@ class StoreWriter:
             for hook, parts in self._values.items():
                 tensors[f"hook.{hook}"] = values = np.concatenate(parts)
                 _check_finite(values, hook, str(self._folder / name))
+            self._folder.mkdir(parents=True, exist_ok=True)
             part = self._folder / f".{name}.part"
             save_file(tensors, part)
             size = part.stat().st_size
@@ -180,6 +179,7 @@ class StoreWriter:
         self._clear()
 
     def _write(self, *, complete: bool) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
         write_json(self._folder / MANIFEST, {**self._plan, "complete": complete, "units": self._units,
                                              "shards": self._shards})
 
