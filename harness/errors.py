@@ -3,12 +3,14 @@
     HarnessError                  anything the user can mend; the command line prints it and exits with 2
       ScenarioError               a scenario file: unknown key, block, creature, name; bad value
       WorldError                  a world refused an action, a command, a snapshot; an engine is missing
+        GameError                 a game's process died, hung, or sent what makes no sense; reset starts another
       AgentError                  an agent definition: unknown name, unknown keyword
         WeightsError              a weights file: missing, wrong name, wrong shape, wrong digest
         HookError                 a hook name or glob that matches nothing
       InterventionError           an intervention that does not exist or does not fit
       RecordingError              a recording that cannot be written, opened or read
       TrainingError               a recipe that cannot be read, a run that cannot go on
+      StoreError                  an activation store that cannot be written, opened or read
       SuiteError                  a suite of trials that cannot be read or run
       LabelsError               pictures or their labels that cannot be read, or do not match
       VideoError                  a video that cannot be read or has no frames
@@ -24,12 +26,14 @@ from collections.abc import Iterable
 
 __all__ = [
     "AgentError",
+    "GameError",
     "HarnessError",
     "HookError",
     "InterventionError",
     "LabelsError",
     "RecordingError",
     "ScenarioError",
+    "StoreError",
     "SuiteError",
     "TrainingError",
     "VideoError",
@@ -73,6 +77,10 @@ class WorldError(HarnessError):
     """A world that cannot be made, commanded, stepped or restored."""
 
 
+class GameError(WorldError):
+    """A game's process that died, hung, or sent what makes no sense. It is gone; the next reset starts another."""
+
+
 class AgentError(HarnessError):
     """An agent that cannot be found or built."""
 
@@ -95,6 +103,10 @@ class RecordingError(HarnessError):
 
 class TrainingError(HarnessError):
     """A training recipe that cannot be used, or a training run that cannot begin or go on."""
+
+
+class StoreError(HarnessError):
+    """An activation store that cannot be written, opened or read."""
 
 
 class SuiteError(HarnessError):

@@ -19,6 +19,11 @@ __all__ = ["TABLES", "Plugin", "broken_distributions", "data_dir", "installed", 
 TABLES: dict[str, dict[str, str]] = {
     "harness.worlds": {
         "blockworld": "harness.world.blockworld.world:BlockWorld",
+        "minerl": "harness.world.minerl:MineRLWorld",
+        "minestudio": "harness.world.minestudio:MineStudioWorld",
+        "mcio": "harness.world.mcio:MCioWorld",
+        "gymnasium": "harness.world.gymnasium_world:GymnasiumWorld",
+        "remote": "harness.world.remote:RemoteWorld",
         "video": "harness.world.video:VideoWorld",
     },
     "harness.agents": {
@@ -67,6 +72,7 @@ TABLES: dict[str, dict[str, str]] = {
         "RemoveBlocks": "harness.intervention.world:RemoveBlocks",
         "ResampleAblation": "harness.intervention.feature.ablation:ResampleAblation",
         "Robe": "harness.intervention.world:Robe",
+        "SaeSplice": "harness.intervention.feature.sae:SaeSplice",
         "Steering": "harness.intervention.feature.direction:Steering",
         "Teleport": "harness.intervention.world:Teleport",
         "TimeOfDay": "harness.intervention.world:TimeOfDay",
