@@ -115,6 +115,34 @@ def test_other_mistakes(rows: str, message: str) -> None:
         parse_suite(TEXT + rows)
 
 
+SCENES = """\
+labels: [scene]
+defaults: {agent: noop, seeds: 3, steps: 4}
+matrix: {scene: [villager, treechop]}
+include:
+  - {scene: villager, scenario: villager}
+  - {scene: treechop, scenario: treechop}
+metrics: [held, "outcome:mined_log", "outcome:collected_log"]
+"""
+
+
+def test_outcomes_are_claimed_of_cells_without_a_target() -> None:
+    found = parse_suite(SCENES + "expect:\n  - {metric: [held, \"outcome:mined_log\"], equal: baseline}\n").claims
+    assert [(claim.metric, claim.cell) for claim in found] == [
+        ("held", "scene=villager"), ("outcome:mined_log", "scene=villager"), ("outcome:mined_log", "scene=treechop")]
+
+
+@pytest.mark.parametrize(("rows", "message"), [
+    ("expect:\n  - {metric: held, in: {scene: treechop}, equal: baseline}\n", "none of these cells has a held"),
+    ("expect:\n  - {metric: contact, equal: baseline}\n", 'unknown metric in expect: "contact"'),
+    ("hypotheses:\n  - {metric: \"outcome:collected_log\", in: {scene: treechop}, at_least: {scene: villager}}\n",
+     r"\[scene=villager\] has no outcome:collected_log to compare \[scene=treechop\] with"),
+])
+def test_what_a_cell_lacks_is_not_claimed(rows: str, message: str) -> None:
+    with pytest.raises(SuiteFileError, match=message):
+        parse_suite(SCENES + rows)
+
+
 def test_cells_without_a_common_seed_are_not_compared() -> None:
     text = TEXT.replace("steps: 5}", "steps: 5, seeds: {first: 90, count: 5}}") + ROW
     with pytest.raises(SuiteFileError, match="have no seed in common"):

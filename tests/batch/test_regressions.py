@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_approve_then_change_the_agent(tmp_path: Path, monkeypatch: pytest.Monke
     assert call(path, "--out", out, "--approve", "--seeds", 2).exit_code == 2
     assert "approved:" in call(path, "--out", out, "--approve").stderr
     again = call(path, "--out", out).stdout
-    assert "passed     contact of [target=trunk, agent=noop] is equal to the baseline" in again, again
+    assert "passed   contact of [target=trunk, agent=noop] is equal to the baseline" in again, again
     # The trunk of this suite is hit by nobody who does nothing; now somebody does.
     hit = NoopAgent.act
 
@@ -81,6 +82,19 @@ def test_the_command_of_a_trial(tmp_path: Path) -> None:
     command = replay_command(cells[1], 43)
     assert command == ("harness run villager --agent noop --seed 43 --steps 5 --set creature=none --set trunk=oak_log "
                        "--set distance=3 --set trees=0")
+
+
+def test_the_command_has_the_cells_interventions(tmp_path: Path) -> None:
+    (cell,) = load_suite(write_tiny(tmp_path, agents="noop"), only=["target=villager"]).cells
+    steered = {"kind": "Steering", "direction": {"difference_of_means": {"of": "one", "minus": {"recording": "two"}}}}
+    words = shlex.split(replay_command(replace(cell, intervene=("no-leaves@3", steered), backend="remote",
+                                               folder=tmp_path), 40))
+    assert words[-6:-3] == ["--intervene", "no-leaves@3", "--intervene"] and words[-2:] == ["--backend", "remote"]
+    means = json.loads(words[-3])["direction"]["difference_of_means"]
+    assert means == {"of": str(tmp_path / "one"), "minus": {"recording": str(tmp_path / "two")}}, "found from anywhere"
+    one = cell.scenario.parameters["robe"].model_copy(update={"default": "1"})
+    odd = cell.scenario.model_copy(update={"parameters": {"robe": one}})
+    assert "'robe=\"1\"'" in replay_command(replace(cell, scenario=odd), 40), "a text that looks like a number"
 
 
 def test_a_settled_suite_ends_early(tmp_path: Path) -> None:
