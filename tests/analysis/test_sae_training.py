@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,15 @@ from harness.errors import HarnessError, StoreError, TrainingError
 
 D, M, ACTIVE = 32, 64, 4
 TRUE = directions(M, D)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """So small a product is not worth a second thread, and waiting for one on a busy machine takes longer than it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def learned(recipe: SaeRecipe, steps: int = 400) -> tuple[SaeLearner, dict[str, float]]:
