@@ -71,8 +71,9 @@ def batch(suite: str, workers: int | None, rows: int, only: tuple[str, ...], see
     loaded = load_suite(suite, only=only)
     file = baseline_path(find_suite(suite)) if baseline_file is None else baseline_file
     baseline = _baseline(loaded, file, given=baseline_file is not None, approve=approve, part=bool(only or seeds))
-    if approve:  # a baseline holds all seeds
-        loaded = replace(loaded, statistics=replace(loaded.statistics, sequential=False))
+    if approve:  # a baseline holds all seeds, and is not held against itself
+        loaded = replace(loaded, statistics=replace(loaded.statistics, sequential=False),
+                         claims=tuple(claim for claim in loaded.claims if not claim.against_baseline))
     if not (quiet or as_json):
         for line in sight(loaded if seeds is None else loaded.fewer(seeds)):
             click.echo(line, err=True)
