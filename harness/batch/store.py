@@ -19,6 +19,7 @@ import contextlib
 import errno
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ _SILENT = {"description", "parameters", "hooks", "interventions", "agent"}
 """Of a scenario: what cannot change a trial. The values of parameters are filled in elsewhere."""
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
          errno.EFBIG: "the file size limit is reached"}
+_HERE = re.sub(r"[^A-Za-z0-9]+", "-", platform.node())
+"""Machines that share the folder may have the same process ids."""
 _GOES_ON = "what is finished is kept; the same command goes on"
 
 
@@ -163,7 +166,7 @@ class Store:
         Raises:
             SuiteError: when it cannot be made.
         """
-        path = self.folder(cell) / f".{seed}.{os.getpid()}.part"
+        path = self.folder(cell) / f".{seed}.{_HERE}-{os.getpid()}.part"
         with _told(path):
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)
