@@ -30,6 +30,7 @@ __all__ = ["RayEngine"]
 
 _CONNECT = 60.0  # seconds until a cluster that does not answer is given up
 _SECONDS_BETWEEN_LOOKS = 5.0  # at which nodes there are
+_Versions = tuple[str, str | None, str]
 _HOW = "ray start --head  begins a cluster, ray start --address=HOST:6379  joins it; see docs/cluster.md"
 
 
@@ -78,6 +79,22 @@ class RayEngine:
         if time.monotonic() - self._looked > _SECONDS_BETWEEN_LOOKS:
             self._look()
         return max(1, self._room if self._most is None else min(self._room, self._most))
+
+    @property
+    def device(self) -> str:
+        """Where networks compute: ``cpu``, or ``cuda`` with the kind of GPU, where Ray knows it.
+
+        Raises:
+            SuiteError: when nodes have GPUs of several kinds: numbers would depend on who plays.
+        """
+        if not self._gpus:
+            return "cpu"
+        kinds = sorted({name.partition(":")[2] for name in self._ray.cluster_resources()
+                        if name.startswith("accelerator_type:")})
+        if len(kinds) > 1:
+            raise SuiteError(f"the cluster has several kinds of GPU: {', '.join(kinds)}",
+                             hint="numbers depend on the kind: use a cluster of one, or play on the CPU")
+        return " ".join(("cuda", *kinds))
 
     def _look(self) -> int:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -192,7 +209,7 @@ def _fitting(resources: dict[str, float], gpus: float) -> int:
     return cpus if not gpus else min(cpus, int(resources.get("GPU", 0) / gpus + 1e-9))
 
 
-def _versions() -> tuple[str, str, str]:
+def _versions() -> _Versions:
     """What a trial's bits depend on beside its cell: Harness, PyTorch, vector instructions."""
     here = collect_provenance()
     return here.harness, here.packages["torch"], here.cpu_capability
@@ -200,16 +217,18 @@ def _versions() -> tuple[str, str, str]:
 
 def _words(problem: Exception) -> str:
     """What Ray tells of a dead actor, in one line."""
-    lines = [line.strip() for line in str(problem).splitlines()]
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     facts = [line for line in lines if line.startswith(("pid:", "ip:"))]
-    why = next((line for line in lines if line.startswith("The actor is dead because")), lines[0] if lines else "")
-    return f"the Ray worker{' (' + ', '.join(facts) + ')' if facts else ''} is gone: {why.partition(' Worker exit')[0]}"
+    place = f" ({', '.join(facts)})" if facts else ""
+    # Of a node that lacks something, the last line is the exception.
+    why = next((line for line in lines if line.startswith("The actor is dead because")), lines[-1])
+    return f"the Ray worker{place} is gone: {why.partition(' Worker exit')[0]}"
 
 
 class _Actor:
     """A worker on a node: it plays in a thread, while ``hear`` waits for what it says."""
 
-    def __init__(self, job: Job, entry: Entry, recordings: str | None, versions: tuple[str, str, str]) -> None:
+    def __init__(self, job: Job, entry: Entry, recordings: str | None, versions: _Versions) -> None:
         self._said: queue.SimpleQueue[Message | Kept] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
         self._job = job
@@ -225,7 +244,7 @@ class _Actor:
             said.append(self._said.get())
         return said
 
-    def _live(self, entry: Entry, recordings: str | None, versions: tuple[str, str, str]) -> None:
+    def _live(self, entry: Entry, recordings: str | None, versions: _Versions) -> None:
         folder: Path | None = None
         try:
             _same(versions)
@@ -266,7 +285,7 @@ class _Actor:
         return self._replies.get() if isinstance(message, NextLane | NextTrial) else None
 
 
-def _same(wanted: tuple[str, str, str]) -> None:
+def _same(wanted: _Versions) -> None:
     """Refuse to play where numbers would be others than the results say."""
     for name, here, there in zip(("Harness", "PyTorch", "vector instructions"), _versions(), wanted, strict=True):
         if here != there:

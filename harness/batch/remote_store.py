@@ -95,8 +95,10 @@ class RecordingStore:
         try:
             yield
         except Exception as problem:  # each kind of store has errors of its own
-            raise SuiteError(f"cannot use this place for recordings: {type(problem).__name__}: {problem}", where=where,
-                             hint="any URL that fsspec opens, on every node; s3:// needs  pip install s3fs") from problem
+            words = f"{type(problem).__name__}: {problem}"
+            raise SuiteError(f"cannot use this place for recordings: {words}", where=where,
+                             hint="any URL that fsspec opens, on every node; s3:// needs  pip install s3fs"
+                             ) from problem
 
 
 class RemoteStore(Store):

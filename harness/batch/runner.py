@@ -78,7 +78,7 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
               only: Sequence[str] = (), seeds: int | None = None, progress: Progress | None = None,
               engine: Engine | None = None, timeout: float | None = None, retries: int | None = None,
               record: RecordingPolicy | None = None, budget: Budget | None = None, retry_failed: bool = False,
-              yes: bool = False) -> Report:
+              yes: bool = False, device: str = "cpu") -> Report:
     """Play every trial of a suite that is not finished yet, and tell what came of all of them.
 
     A trial's numbers depend on its cell, its seed, the agent's weights, the rows of a forward pass, the version of
@@ -102,6 +102,7 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
         budget: How much to play, instead of the suite's.
         retry_failed: Play failed trials of earlier runs again.
         yes: Play more than a million trials, too.
+        device: Where the workers' networks compute, for engines that have GPUs (``RayEngine.device``).
 
     Raises:
         SuiteError: for a mistake in the suite, an output folder that cannot be written, or in which another run is at
@@ -121,7 +122,7 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
                          hint="use fewer seeds or cells, or say --yes (yes=True) if you mean it")
     store = Store(Path("batches") / chosen.name if out is None else Path(out))
     with store.locked():
-        plan = _Plan(chosen, store, batch, retry_failed)
+        plan = _Plan(chosen, store, batch, retry_failed, device)
         over = _play(plan, engine or (LocalEngine(workers) if workers else InlineEngine(work)), progress)
         return _report(chosen, plan, "the budget is used up" if over else None)
 
@@ -155,7 +156,7 @@ def _chosen(suite: Suite | str | Path, only: Sequence[str], seeds: int | None) -
 class _Plan:
     """What is there, and what is to be played."""
 
-    def __init__(self, suite: Suite, store: Store, batch: int, retry_failed: bool) -> None:
+    def __init__(self, suite: Suite, store: Store, batch: int, retry_failed: bool, device: str) -> None:
         self.suite, self.batch = suite, batch
         players = {name: load_player(name) for name in dict.fromkeys(cell.agent for cell in suite.cells)}
         self.agents = {name: player.provenance() for name, player in players.items()}
@@ -163,10 +164,11 @@ class _Plan:
             player.resolve_hooks(suite.record.hooks)
         edits = [_interventions(cell, players[cell.agent]) for cell in suite.cells]
         rows = [batch if can_share(each, cell.backend) else 1 for cell, each in zip(suite.cells, edits, strict=True)]
-        keys = [cell_key(cell, self.agents[cell.agent], n, each)
+        keys = [cell_key(cell, self.agents[cell.agent], n, each, device)
                 for cell, n, each in zip(suite.cells, rows, edits, strict=True)]
         ids = tuple(cell_id(cell, key) for cell, key in zip(suite.cells, keys, strict=True))
-        self.job = Job(suite.name, suite.cells, ids, tuple(rows), tuple(edits), store, suite.metrics, suite.record)
+        self.job = Job(suite.name, suite.cells, ids, tuple(rows), tuple(edits), store, suite.metrics, suite.record,
+                       device)
         for cell, name, key in zip(suite.cells, ids, keys, strict=True):
             store.begin(name, {"suite": suite.name, "labels": dict(cell.labels), "key": key,
                                "agent": dict(self.agents[cell.agent]),

@@ -46,8 +46,8 @@ _HERE = re.sub(r"[^A-Za-z0-9]+", "-", platform.node())
 _GOES_ON = "what is finished is kept; the same command goes on"
 
 
-def cell_key(cell: Cell, agent: Mapping[str, Any], batch: int, interventions: Sequence[Intervention] = ()
-             ) -> dict[str, Any]:
+def cell_key(cell: Cell, agent: Mapping[str, Any], batch: int, interventions: Sequence[Intervention] = (),
+             device: str = "cpu") -> dict[str, Any]:
     """Everything that a trial's numbers depend on beside its seed, as JSON values.
 
     Args:
@@ -55,6 +55,7 @@ def cell_key(cell: Cell, agent: Mapping[str, Any], batch: int, interventions: Se
         agent: Its provenance, with the digest of its weights.
         batch: Rows of each forward pass.
         interventions: Of the cell, built.
+        device: Where the network computes.
     """
     here = collect_provenance()
     edits = [{key: value for key, value in plain(each.describe()).items() if key != "name"} for each in interventions]
@@ -68,6 +69,7 @@ def cell_key(cell: Cell, agent: Mapping[str, Any], batch: int, interventions: Se
         "backend": cell.backend,
         "batch": batch,
         "threads": THREADS,
+        **({} if device == "cpu" else {"device": device}),
         "harness": here.harness,
         "torch": here.packages["torch"],
         "cpu_capability": here.cpu_capability,

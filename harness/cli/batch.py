@@ -9,7 +9,6 @@ from typing import Literal
 
 import click
 
-from harness.batch.engine import Engine
 from harness.batch.load import load_suite
 from harness.batch.options import read_record
 from harness.batch.ray_engine import RayEngine
@@ -32,10 +31,10 @@ __all__ = ["batch"]
 @click.option("--address", metavar="HOST:PORT",
               help="Head of the Ray cluster.  [default: the one that runs on this machine]")
 @click.option("--gpus-per-worker", type=click.FloatRange(0, 64), default=0.0, metavar="N",
-              help="GPUs that Ray keeps for each worker; 0.5 lets two share one.")
+              help="GPUs that Ray keeps for each worker, which then plays on CUDA; 0.5 lets two share one.")
 @click.option("--recordings", metavar="URL",
-              help="With Ray: put recordings there (s3://, file://), and send results here, so that nodes need not share "
-                   "--out.")
+              help="With Ray: put recordings there (s3://, file://), and send results here, so that nodes need not "
+                   "share --out.")
 @click.option("--batch", "rows", type=click.IntRange(1, 256), default=BATCH, show_default=True,
               help="Trials that share a forward pass, in each process; results depend on it.")
 @click.option("--only", multiple=True, metavar="AXIS=VALUE",
@@ -70,7 +69,8 @@ def batch(suite: str, workers: int | None, engine: Literal["local", "ray"], addr
             report = run_suite(
                 loaded, out=folder, workers=cores() if workers is None else workers, batch=rows, seeds=seeds,
                 engine=places, progress=table, timeout=timeout, retries=retries,
-                record=_record(record, hooks, loaded.record), budget=_budget(budget), retry_failed=retry_failed, yes=yes)
+                record=_record(record, hooks, loaded.record), budget=_budget(budget), retry_failed=retry_failed,
+                yes=yes, device="cpu" if places is None else places.device)
         except KeyboardInterrupt:
             click.echo(f"what is finished is kept in {folder}; the same command goes on", err=True)
             raise
@@ -90,7 +90,7 @@ def batch(suite: str, workers: int | None, engine: Literal["local", "ray"], addr
 
 @contextlib.contextmanager
 def _engine(name: str, address: str | None, workers: int | None, gpus: float, recordings: str | None
-            ) -> Iterator[Engine | None]:
+            ) -> Iterator[RayEngine | None]:
     """A cluster's; None: processes of this machine."""
     if name == "local":
         for option, value in (("--address", address), ("--gpus-per-worker", gpus), ("--recordings", recordings)):

@@ -31,6 +31,7 @@ BATCH = 4
 # Loopback addresses that Ray does not take for "localhost", which it would replace by the machine's own address.
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"
 MEMORY = 80_000_000
+PATHS = os.pathsep.join([str(Path(mortal.__file__).parent), *filter(None, sys.path)])
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,9 @@ def cluster() -> Iterator[Any]:
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    patch.setenv("PYTHONPATH", PATHS)  # where nodes find ``mortal``
     beats = {"health_check_period_ms": 500, "health_check_failure_threshold": 4, "health_check_initial_delay_ms": 500}
     head = {"num_cpus": 1, "node_ip_address": HEAD, "include_dashboard": False, "object_store_memory": MEMORY,
             "_system_config": beats}
@@ -47,6 +50,7 @@ def cluster() -> Iterator[Any]:
     add_node(made)
     yield made
     made.shutdown()
+    patch.undo()
 
 
 def add_node(cluster: Any) -> Any:
@@ -83,7 +87,8 @@ def played(cluster: Any, suite: Path, out: Path, **options: Any) -> Report:
 
 def at_work(out: Path) -> set[int]:
     """The processes that have a trial in their hands."""
-    return {int(path.name.split("-")[-1].removesuffix(".part")) for path in out.glob("trials/*/.*.part")}
+    return {int(path.name.split("-")[-1].removesuffix(".part")) for path in out.glob("trials/*/.*.part")
+            if path.is_dir()}
 
 
 def during(out: Path, n: int, strike: Callable[[set[int]], None]) -> threading.Thread:
@@ -161,8 +166,7 @@ def test_a_driver_killed_and_started_again_goes_on(cluster: Any, tmp_path: Path)
                       "from harness.batch.runner import run_suite\n"
                       f"run_suite({str(suite)!r}, out={str(out)!r}, engine=RayEngine({cluster.address!r}, "
                       "entry=mortal.work_slowly))\n")
-    path = os.pathsep.join([str(Path(mortal.__file__).parent), *sys.path])
-    driver = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": path})
+    driver = subprocess.Popen([sys.executable, str(script)])
     try:
         deadline = time.monotonic() + 250
         while len(list(out.glob("trials/*/*/result.json"))) < 3 and driver.poll() is None \
@@ -173,8 +177,9 @@ def test_a_driver_killed_and_started_again_goes_on(cluster: Any, tmp_path: Path)
         driver.wait()
     born = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/*/result.json")}
     assert 3 <= len(born) < len(wanted) == 80
-    again = subprocess.run([sys.executable, "-m", "harness.cli", "batch", str(suite), "--out", str(out), "--engine", "ray",
-                            "--address", cluster.address, "--quiet"], capture_output=True, text=True, check=False)
+    words = ["batch", str(suite), "--out", str(out), "--engine", "ray", "--address", cluster.address, "--quiet"]
+    again = subprocess.run([sys.executable, "-c", "from harness.cli import main; main()", *words], capture_output=True,
+                           text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert results(out) == wanted, "none is lost, and each is what one process plays"
     assert all(path.stat().st_mtime_ns == born[path] for path in born), "none is repeated"
