@@ -42,6 +42,7 @@ def cluster() -> Iterator[Any]:
 
     patch = pytest.MonkeyPatch()
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    patch.setenv("RAY_worker_niceness", "0")  # else whatever runs beside the tests holds them up
     patch.setenv("PYTHONPATH", PATHS)  # where nodes find ``mortal``
     beats = {"health_check_period_ms": 500, "health_check_failure_threshold": 4, "health_check_initial_delay_ms": 500}
     head = {"num_cpus": 1, "node_ip_address": HEAD, "include_dashboard": False, "object_store_memory": MEMORY,
