@@ -6,7 +6,7 @@
     <root>/trials/<cell>/<seed>/result.json         the truth
     <root>/trials/<cell>/<seed>/steps.jsonl         a line per step (of several episodes: episode-<k>/steps.jsonl)
     <root>/trials/<cell>/<seed>/recording/          where it is kept (episode-<k>/recording/)
-    <root>/trials/<cell>/.<seed>.<process>.part/    a trial that is being played
+    <root>/trials/<cell>/.<seed>.<machine>-<process>.part/    a trial that is being played
 
 A trial is played in a folder of its own, and that is renamed when its result is in it. What a kill leaves behind is
 swept away by the next run. Files are handed to the disk (fsync) before the rename; a result that cannot be read, as
