@@ -157,7 +157,7 @@ class _Reader:
         self.metrics = options.get("metrics", USUAL)
         cells = [cell for combination in combinations
                  if (cell := self.cell(combination, list(axes), labels, defaults, kept(combination))) is not None]
-        if not self.problems and "metrics" in top:
+        if not self.problems and "metrics" in top and not only:  # what is left out may have it
             self.unmeasured(cells, top["metrics"].node.place)
         self.stop()
         return Suite(name, " ".join(description.split()), tuple(axes), tuple(cells), digest=digest(self.source.text),

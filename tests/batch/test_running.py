@@ -310,6 +310,17 @@ def test_a_scenario_without_a_target_is_measured_by_outcomes(tmp_path: Path) -> 
     assert treechop.sample("outcome:walked") == {7: 0.0, 3: 0.0} and treechop.sample("outcome:walked.step") == {}
     assert "no target in treechop: held are not measured there" in report.text()
     assert report.samples()["held"][trunk.id] == {7: 0.0, 3: 0.0}
+    assert len(load_suite(path, only=["place=treechop"]).cells) == 1, "the others have what it lacks"
+
+
+def test_an_analysis_as_a_metric(tmp_path: Path) -> None:
+    more = ("name: tiny\nmetrics: [{analysis: attention, name: newest, value: tables/0/rows/0/1}]\n"
+            "record: {first: 1, hooks: ['blocks.*.attn.hook_pattern']}")
+    suite = write_tiny(tmp_path, edit=("name: tiny", more))
+    report = run_suite(suite, out=tmp_path / "out", batch=BATCH, seeds=2, only=["target=trunk"])
+    weights = report.rows[0].sample("newest")
+    assert not report.failures and len(weights) == 2 and all(0 < weight <= 1 for weight in weights.values())
+    assert len(list((tmp_path / "out").glob("trials/*/*/recording"))) == 1, "the other was for the analysis alone"
 
 
 CUTS = """\
@@ -381,11 +392,11 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
     suite = write_tiny(tmp_path, agents="noop")
     with pytest.raises(SuiteError, match="no negative number of workers"):
         run_suite(suite, workers=-1)
-    many = write_tiny(tmp_path, agents="noop", edit=("count: 5", "count: 900000"))
-    with pytest.raises(SuiteError, match=r"more than 1,000,000 trials: 1,800,000[\s\S]*--yes"):
-        run_suite(many, out=tmp_path / "out")
     with pytest.raises(SuiteError, match="loaded already"):
         run_suite(load_suite(suite), only=["agent=noop"])
     (tmp_path / "file").write_text("")
     with pytest.raises(SuiteError, match="cannot write results"):
         run_suite(suite, out=tmp_path / "file")
+    many = write_tiny(tmp_path, agents="noop", edit=("count: 5", "count: 900000"))
+    with pytest.raises(SuiteError, match=r"more than 1,000,000 trials: 1,800,000[\s\S]*--yes"):
+        run_suite(many, out=tmp_path / "out")

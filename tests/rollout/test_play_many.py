@@ -200,7 +200,8 @@ def test_interventions_act_on_their_own_row() -> None:
 
 def test_what_acts_inside_the_network_has_no_neighbours() -> None:
     inside = (ZeroAblation("blocks.0.attn.hook_z"),)
-    assert not can_share(inside) and not can_share((MemoryReset(schedule=Schedule(every=5)),)) and can_share(EDITS["bare"])
+    assert not can_share(inside) and can_share(EDITS["bare"]) and not can_share((), "elsewhere")
+    assert not can_share((MemoryReset(schedule=Schedule(every=5)),))
     with pytest.raises(HarnessError, match="slots=1"):
         list(play_many(tiny_agent(), [Play(meadow(), 1, 3, interventions=inside)], slots=2))
     ((_, result),) = play_many(tiny_agent(), [Play(meadow(), 1, 3, interventions=inside)], slots=1)
