@@ -68,13 +68,22 @@ def results(out: Path) -> dict[str, Any]:
     return found
 
 
+def reference_of(folder: Path, **options: str) -> tuple[Path, dict[str, Any]]:
+    suite = write_tiny(folder, **options)
+    run_suite(suite, out=folder / "out", batch=BATCH)
+    return suite, results(folder / "out")
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The tiny suite, and its results played in this process."""
-    folder = tmp_path_factory.mktemp("reference")
-    suite = write_tiny(folder)
-    run_suite(suite, out=folder / "out", batch=BATCH)
-    return suite, results(folder / "out")
+    return reference_of(tmp_path_factory.mktemp("network"))
+
+
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The same with an agent without a network, whose workers begin sooner."""
+    return reference_of(tmp_path_factory.mktemp("scripted"), agents="random")
 
 
 def played(cluster: Any, suite: Path, out: Path, **options: Any) -> Report:
@@ -132,9 +141,9 @@ def test_recordings_go_to_a_store_and_results_come_home(cluster: Any, reference:
     assert len(steps) == 10 and {len(path.read_text().splitlines()) for path in steps} == {5, 8}
 
 
-def test_a_worker_killed_in_mid_trial_costs_nobody_else_anything(cluster: Any, reference: tuple[Path, dict[str, Any]],
+def test_a_worker_killed_in_mid_trial_costs_nobody_else_anything(cluster: Any, scripted: tuple[Path, dict[str, Any]],
                                                                  tmp_path: Path) -> None:
-    suite, wanted = reference
+    suite, wanted = scripted
     killed: list[int] = []
 
     def strike(pids: set[int]) -> None:
@@ -148,14 +157,14 @@ def test_a_worker_killed_in_mid_trial_costs_nobody_else_anything(cluster: Any, r
     assert not list(tmp_path.glob("trials/*/.*"))
 
 
-def test_a_trial_that_kills_its_worker_is_lost_and_named(cluster: Any, reference: tuple[Path, dict[str, Any]],
+def test_a_trial_that_kills_its_worker_is_lost_and_named(cluster: Any, scripted: tuple[Path, dict[str, Any]],
                                                          tmp_path: Path) -> None:
-    suite, wanted = reference
-    report = played(cluster, suite, tmp_path, entry=mortal.work_until_it_dies)
+    suite, wanted = scripted
+    report = played(cluster, suite, tmp_path, entry=mortal.work_until_it_dies, only=["target=villager"])
     assert {(failure.status, failure.trial.seed) for failure in report.failures} == {("lost", mortal.DEADLY)}
     assert all("is gone" in str(failure) and "pid" in str(failure) for failure in report.failures)
     found = {key: result for key, result in results(tmp_path).items() if result["status"] == "finished"}
-    assert len(found) == 8 and all(wanted[key] == result for key, result in found.items())
+    assert len(found) == 4 and all(wanted[key] == result for key, result in found.items())
 
 
 def test_a_driver_killed_and_started_again_goes_on(cluster: Any, tmp_path: Path) -> None:
@@ -186,12 +195,13 @@ def test_a_driver_killed_and_started_again_goes_on(cluster: Any, tmp_path: Path)
     assert all(path.stat().st_mtime_ns == born[path] for path in born), "none is repeated"
 
 
-def test_a_timeout_ends_its_worker_only(cluster: Any, reference: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    suite, wanted = reference
-    report = played(cluster, suite, tmp_path, entry=mortal.work_until_it_hangs, timeout=8)
+def test_a_timeout_ends_its_worker_only(cluster: Any, scripted: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    suite, wanted = scripted
+    report = played(cluster, suite, tmp_path, entry=mortal.work_until_it_hangs, timeout=8,
+                    only=["target=villager"])
     assert {(failure.status, failure.trial.seed) for failure in report.failures} == {("timeout", mortal.DEADLY)}
     found = {key: result for key, result in results(tmp_path).items() if result["status"] == "finished"}
-    assert len(found) == 8 and all(wanted[key] == result for key, result in found.items())
+    assert len(found) == 4 and all(wanted[key] == result for key, result in found.items())
 
 
 def test_what_does_not_fit_is_said(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,13 +220,19 @@ def test_what_does_not_fit_is_said(cluster: Any, tmp_path: Path, monkeypatch: py
         run_suite(suite, out=tmp_path / "out", engine=engine)
 
 
-def test_a_node_that_goes_takes_no_trial_along(cluster: Any, reference: tuple[Path, dict[str, Any]], tmp_path: Path
+def test_a_node_that_goes_takes_no_trial_along(cluster: Any, scripted: tuple[Path, dict[str, Any]], tmp_path: Path
                                                ) -> None:
     """The last one: it leaves the cluster with one node less."""
-    suite, wanted = reference
+    suite, wanted = scripted
     node = cluster.list_all_nodes()[-1]
-    watcher = during(tmp_path, 2, lambda pids: cluster.remove_node(node, allow_graceful=False))
+    there: list[int] = []
+
+    def strike(pids: set[int]) -> None:
+        cluster.remove_node(node, allow_graceful=False)
+        there.append(len(results(tmp_path)))
+
+    watcher = during(tmp_path, 2, strike)
     report = played(cluster, suite, tmp_path, entry=mortal.work_slowly)
     watcher.join()
-    assert len(cluster.list_all_nodes()) == 1
+    assert len(cluster.list_all_nodes()) == 1 and there[0] < len(wanted)
     assert not report.failures and not report.missing and results(tmp_path) == wanted
