@@ -220,22 +220,6 @@ def test_what_does_not_fit_is_said(cluster: Any, tmp_path: Path, monkeypatch: py
         run_suite(suite, out=tmp_path / "out", engine=engine)
 
 
-def test_workers_share_a_gpu(cluster: Any, scripted: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    """A GPU that is only said to be there; an agent without a network does not miss it."""
-    suite, wanted = scripted
-    node = cluster.add_node(num_cpus=3, num_gpus=1, node_ip_address="127.0.0.4", object_store_memory=MEMORY)
-    try:
-        engine = RayEngine(cluster.address, gpus_per_worker=0.5)
-        assert (engine.capacity, engine.device) == (2, "cuda"), "not the nodes' other CPUs"
-        report = run_suite(suite, out=tmp_path, batch=BATCH, engine=engine, device=engine.device)
-    finally:
-        cluster.remove_node(node)
-    found = results(tmp_path)
-    assert not report.failures and not report.missing and not set(found) & set(wanted)
-    assert sorted(each["episodes"][0]["actions"] for each in found.values()) == sorted(
-        each["episodes"][0]["actions"] for each in wanted.values())
-
-
 def test_a_node_that_goes_takes_no_trial_along(cluster: Any, scripted: tuple[Path, dict[str, Any]], tmp_path: Path
                                                ) -> None:
     """The last one: it leaves the cluster with one node less."""
