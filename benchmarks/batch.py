@@ -5,6 +5,7 @@
     python benchmarks/batch.py overhead                        milliseconds a trial over the bare loop
     python benchmarks/batch.py workers                         two workers against one, vpt-nano (wants two free cores)
     python benchmarks/batch.py batching                        eight worlds a pass against one, recorded or not
+    python benchmarks/batch.py cluster --address HOST:PORT     messages and results through Ray against local ones
 
 Trials of the coordinator are empty: a process that answers at once plays them, and writes a result of the usual size.
 """
@@ -28,6 +29,7 @@ from harness.batch.job import Job, Lane, Order
 from harness.batch.load import parse_suite
 from harness.batch.metrics import Measured
 from harness.batch.pool import LocalEngine
+from harness.batch.ray_engine import RayEngine
 from harness.batch.runner import run_suite
 from harness.batch.store import FORMAT
 from harness.batch.suite import RecordingPolicy, Suite
@@ -65,6 +67,22 @@ def pretend(job: Job, tell: Tell) -> None:
             folder = job.store.folder(job.ids[order.cell]) / str(order.seed)
             folder.mkdir()
             (folder / "result.json").write_text(json.dumps(result_of(job, order)))
+            tell(Done(order, None, {metric.name: 0.0 for metric in job.metrics}))
+
+
+def ask(job: Job, tell: Tell) -> None:
+    """A worker that plays nothing, keeps 200 steps a trial, and notes how long it waited for its order."""
+    while isinstance(tell(NextLane()), Lane):
+        while True:
+            began = time.perf_counter()
+            order = tell(NextTrial())
+            waited = time.perf_counter() - began
+            if not isinstance(order, Order):
+                break
+            cell = job.ids[order.cell]
+            played = job.store.open_trial(cell, order.seed)
+            job.store.write_steps(played, played, [json.dumps({"step": i, "keys": ["forward"]}) for i in range(200)])
+            job.store.finish(cell, order.seed, {**result_of(job, order), "seconds": waited}, played)
             tell(Done(order, None, {metric.name: 0.0 for metric in job.metrics}))
 
 
@@ -117,6 +135,21 @@ def overhead(arguments: argparse.Namespace) -> None:
             gaps.append(1000 * (timed(suite, Path(folder)) - bare) / arguments.trials)
     print(f"overhead a trial: {statistics.median(gaps):.1f} ms (median of {arguments.repeats} runs of "
           f"{arguments.trials} trials; {', '.join(f'{gap:.1f}' for gap in gaps)})")
+
+
+def cluster(arguments: argparse.Namespace) -> None:
+    """One worker; what a trial takes is the time between first and last result, without the start."""
+    suite = empty_suite(arguments.trials)
+    for name in ("processes", "Ray", "Ray, results sent"):
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            recordings = f"file://{folder}/recordings" if name == "Ray, results sent" else None
+            timed(suite, Path(folder), engine=LocalEngine(1, ask) if name == "processes" else RayEngine(
+                arguments.address, workers=1, recordings=recordings, entry=ask))
+            paths = list(Path(folder).glob("trials/*/*/result.json"))
+            waits = sorted(1000 * json.loads(path.read_text())["seconds"] for path in paths)
+            ends = sorted(path.stat().st_mtime for path in paths)
+        print(f"{name}: an order comes in {statistics.median(waits):.2f} ms (median of {len(waits)}; 99 % within "
+              f"{waits[len(waits) * 99 // 100]:.2f}); {1000 * (ends[-1] - ends[0]) / (len(ends) - 1):.2f} ms a trial")
 
 
 def nano(arguments: argparse.Namespace) -> Suite:
@@ -183,13 +216,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     for function, trials, steps in ((coordinator, 100_000, 1), (resume, 10_000, 1), (overhead, 100, 1),
-                                    (workers, 64, 200), (batching, 16, 200)):
+                                    (workers, 64, 200), (batching, 16, 200), (cluster, 1000, 1)):
         command = commands.add_parser(function.__name__)
         command.set_defaults(function=function)
         command.add_argument("--trials", type=int, default=trials)
         command.add_argument("--steps", type=int, default=steps)
         command.add_argument("--repeats", type=int, default=3)
         command.add_argument("--workers", type=int, default=2)
+        command.add_argument("--address", default="auto", help="Of the Ray cluster.")
         command.add_argument("--folder", help="Where results are written; else the system's temporary folder.")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", file=sys.stderr)

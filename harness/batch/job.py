@@ -60,6 +60,7 @@ class Job:
         store: Where results go.
         metrics: What each trial is asked.
         record: Which recordings are kept, and with which hooks.
+        device: Where networks compute: ``cpu``, or ``cuda`` with the kind of GPU after it.
     """
 
     suite: str
@@ -70,6 +71,7 @@ class Job:
     store: Store
     metrics: tuple[Metric, ...]
     record: RecordingPolicy
+    device: str = "cpu"
 
     def about(self, order: Order) -> dict[str, Any]:
         """How a result begins, as JSON values."""

@@ -85,7 +85,8 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
               only: Sequence[str] = (), seeds: int | None = None, progress: Progress | None = None,
               engine: Engine | None = None, timeout: float | None = None, retries: int | None = None,
               record: RecordingPolicy | None = None, budget: Budget | None = None, retry_failed: bool = False,
-              yes: bool = False, baseline: Baseline | None = None, across: Collection[str] = ()) -> Report:
+              yes: bool = False, baseline: Baseline | None = None, across: Collection[str] = (), device: str = "cpu"
+              ) -> Report:
     """Play every trial of a suite that is not finished yet, and tell what came of all of them.
 
     A trial's numbers depend on its cell, its seed, the agent's weights, the rows of a forward pass, the version of
@@ -112,6 +113,7 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
         yes: Play more than a million trials, too.
         baseline: Approved results, which the suite's expectations are held against.
         across: Of ``baseline.UNDER_TEST``: what may differ from the baseline's.
+        device: Where the workers' networks compute, for engines that have GPUs (``RayEngine.device``).
 
     Raises:
         ChangedError: when the baseline is of another agent or version, and ``across`` does not allow it.
@@ -132,7 +134,7 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
                          hint="use fewer seeds or cells, or say --yes (yes=True) if you mean it")
     store = Store(Path("batches") / chosen.name if out is None else Path(out))
     with store.locked():
-        plan = _Plan(chosen, store, batch, retry_failed)
+        plan = _Plan(chosen, store, batch, retry_failed, device)
         note = "" if baseline is None else baseline.check(
             chosen.name, chosen.claims, {cell.name: key for cell, key in zip(chosen.cells, plan.keys, strict=True)},
             across=across)
@@ -209,7 +211,7 @@ def _chosen(suite: Suite | str | Path, only: Sequence[str], seeds: int | None) -
 class _Plan:
     """What is there, and what is to be played."""
 
-    def __init__(self, suite: Suite, store: Store, batch: int, retry_failed: bool) -> None:
+    def __init__(self, suite: Suite, store: Store, batch: int, retry_failed: bool, device: str) -> None:
         self.suite, self.batch, self._retry_failed = suite, batch, retry_failed
         players = {name: load_player(name) for name in dict.fromkeys(cell.agent for cell in suite.cells)}
         self.agents = {name: player.provenance() for name, player in players.items()}
@@ -217,10 +219,11 @@ class _Plan:
             player.resolve_hooks(suite.record.hooks)
         edits = [_interventions(cell, players[cell.agent]) for cell in suite.cells]
         rows = [batch if can_share(each, cell.backend) else 1 for cell, each in zip(suite.cells, edits, strict=True)]
-        self.keys = [cell_key(cell, self.agents[cell.agent], n, each)
+        self.keys = [cell_key(cell, self.agents[cell.agent], n, each, device)
                      for cell, n, each in zip(suite.cells, rows, edits, strict=True)]
         ids = tuple(cell_id(cell, key) for cell, key in zip(suite.cells, self.keys, strict=True))
-        self.job = Job(suite.name, suite.cells, ids, tuple(rows), tuple(edits), store, suite.metrics, suite.record)
+        self.job = Job(suite.name, suite.cells, ids, tuple(rows), tuple(edits), store, suite.metrics, suite.record,
+                       device)
         self.claimed = sorted({claim.metric for claim in suite.claims})
         self.tallies = [Tally(cell.title, len(cell.seeds)) for cell in suite.cells]
         self.queues: dict[Lane, Queue] = {}

@@ -6,7 +6,7 @@
     <root>/trials/<cell>/<seed>/result.json         the truth
     <root>/trials/<cell>/<seed>/steps.jsonl         a line per step (of several episodes: episode-<k>/steps.jsonl)
     <root>/trials/<cell>/<seed>/recording/          where it is kept (episode-<k>/recording/)
-    <root>/trials/<cell>/.<seed>.<process>.part/    a trial that is being played
+    <root>/trials/<cell>/.<seed>.<machine>-<process>.part/    a trial that is being played
 
 A trial is played in a folder of its own, and that is renamed when its result is in it. What a kill leaves behind is
 swept away by the next run. Files are handed to the disk (fsync) before the rename; a result that cannot be read, as
@@ -19,6 +19,7 @@ import contextlib
 import errno
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,11 +42,13 @@ _SILENT = {"description", "parameters", "hooks", "interventions", "agent"}
 """Of a scenario: what cannot change a trial. The values of parameters are filled in elsewhere."""
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
          errno.EFBIG: "the file size limit is reached"}
+_HERE = re.sub(r"[^A-Za-z0-9]+", "-", platform.node())
+"""Machines that share the folder may have the same process ids."""
 _GOES_ON = "what is finished is kept; the same command goes on"
 
 
-def cell_key(cell: Cell, agent: Mapping[str, Any], batch: int, interventions: Sequence[Intervention] = ()
-             ) -> dict[str, Any]:
+def cell_key(cell: Cell, agent: Mapping[str, Any], batch: int, interventions: Sequence[Intervention] = (),
+             device: str = "cpu") -> dict[str, Any]:
     """Everything that a trial's numbers depend on beside its seed, as JSON values.
 
     Args:
@@ -53,6 +56,7 @@ def cell_key(cell: Cell, agent: Mapping[str, Any], batch: int, interventions: Se
         agent: Its provenance, with the digest of its weights.
         batch: Rows of each forward pass.
         interventions: Of the cell, built.
+        device: Where the network computes.
     """
     here = collect_provenance()
     edits = [{key: value for key, value in plain(each.describe()).items() if key != "name"} for each in interventions]
@@ -66,6 +70,7 @@ def cell_key(cell: Cell, agent: Mapping[str, Any], batch: int, interventions: Se
         "backend": cell.backend,
         "batch": batch,
         "threads": THREADS,
+        **({} if device == "cpu" else {"device": device}),
         "harness": here.harness,
         "torch": here.packages["torch"],
         "cpu_capability": here.cpu_capability,
@@ -164,7 +169,7 @@ class Store:
         Raises:
             SuiteError: when it cannot be made.
         """
-        path = self.folder(cell) / f".{seed}.{os.getpid()}.part"
+        path = self.folder(cell) / f".{seed}.{_HERE}-{os.getpid()}.part"
         with _told(path):
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)

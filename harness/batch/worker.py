@@ -37,9 +37,16 @@ _SECONDS_BETWEEN_REPORTS = 1.0
 Tell = Callable[[Message], Reply]
 
 
-def load_player(name: str) -> Agent:
-    """An agent on the CPU and one torch thread: workers share the cores, and bits depend on the threads."""
+def load_player(name: str, device: str = "cpu") -> Agent:
+    """An agent on one torch thread: workers share the cores, and bits depend on the threads.
+
+    Args:
+        name: Of the agent, or its file.
+        device: As a ``Job`` has it; for agents with a network.
+    """
     agent = load_agent(name, device="cpu")
+    if device != "cpu" and agent.hook_shapes():
+        return load_agent(name, device=device.partition(" ")[0])
     return agent if agent.torch_threads <= 1 else load_agent(name, device="cpu", torch_threads=1)
 
 
@@ -56,7 +63,7 @@ def work(job: Job, tell: Tell) -> None:
         _warm_up(job)
         while isinstance(lane := tell(NextLane()), Lane):
             ticks = _Ticks(tell)
-            for done in play_lane(job, load_player(lane.agent), lane, _orders(tell), ticks):
+            for done in play_lane(job, load_player(lane.agent, job.device), lane, _orders(tell), ticks):
                 tell(done)
             ticks.flush()
     except (EOFError, ConnectionError):  # whoever listened is gone: there is nobody to tell

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -19,6 +22,7 @@ from harness.batch.baseline import (
 )
 from harness.batch.load import find_suite, load_suite
 from harness.batch.options import read_record
+from harness.batch.ray_engine import RayEngine
 from harness.batch.report import Report
 from harness.batch.results import read_summary
 from harness.batch.runner import BATCH, cores, run_suite, sight
@@ -36,6 +40,15 @@ __all__ = ["batch"]
 @click.option("--workers", type=click.IntRange(0, 256), default=None,
               help="Processes, of one thread each; results do not depend on their number. 0 plays in this one, where a "
                    "trial that crashes takes the run with it.  [default: one per core]")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+              help="Where the workers live: on this machine, or on the nodes of a Ray cluster (docs/cluster.md).")
+@click.option("--address", metavar="HOST:PORT",
+              help="Head of the Ray cluster.  [default: the one that runs on this machine]")
+@click.option("--gpus-per-worker", type=click.FloatRange(0, 64), default=0.0, metavar="N",
+              help="GPUs that Ray keeps for each worker, which then plays on CUDA; 0.5 lets two share one.")
+@click.option("--recordings", metavar="URL",
+              help="With Ray: put recordings there (s3://, file://), and send results here, so that nodes need not "
+                   "share --out.")
 @click.option("--batch", "rows", type=click.IntRange(1, 256), default=BATCH, show_default=True,
               help="Trials that share a forward pass, in each process; results depend on it.")
 @click.option("--only", multiple=True, metavar="AXIS=VALUE",
@@ -59,7 +72,8 @@ __all__ = ["batch"]
 @report_options
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def batch(suite: str, workers: int | None, rows: int, only: tuple[str, ...], seeds: int | None, timeout: float | None,
+def batch(suite: str, workers: int | None, engine: Literal["local", "ray"], address: str | None, gpus_per_worker: float,
+          recordings: str | None, rows: int, only: tuple[str, ...], seeds: int | None, timeout: float | None,
           retries: int | None, retry_failed: bool, budget: str | None, record: str | None, hooks: tuple[str, ...],
           out: Path | None, baseline_file: Path | None, approve: bool, across: tuple[str, ...], yes: bool,
           outputs: Outputs, quiet: bool, as_json: bool) -> None:
@@ -79,12 +93,14 @@ def batch(suite: str, workers: int | None, rows: int, only: tuple[str, ...], see
             click.echo(line, err=True)
     folder = Path("batches") / loaded.name if out is None else out
     with outputs.reserved():
-        with BatchTable(quiet=quiet or as_json) as table:
+        with _engine(engine, address, workers, gpus_per_worker, recordings) as places, \
+                BatchTable(quiet=quiet or as_json) as table:
             try:
                 report = run_suite(
                     loaded, out=folder, workers=cores() if workers is None else workers, batch=rows, seeds=seeds,
-                    progress=table, timeout=timeout, retries=retries, record=_record(record, hooks, loaded.record),
-                    budget=_budget(budget), retry_failed=retry_failed, yes=yes, baseline=baseline, across=across)
+                    engine=places, progress=table, timeout=timeout, retries=retries,
+                    record=_record(record, hooks, loaded.record), budget=_budget(budget), retry_failed=retry_failed,
+                    yes=yes, baseline=baseline, across=across, device="cpu" if places is None else places.device)
             except KeyboardInterrupt:
                 click.echo(f"what is finished is kept in {folder}; the same command goes on", err=True)
                 raise
@@ -123,6 +139,25 @@ def _approve(report: Report, file: Path, suite: Suite) -> None:
     keys = {row.cell.name: row.key for row in report.rows}
     write_baseline(make_baseline(report.suite, keys, report.samples(), command=command), file)
     click.echo(f"approved: {file}", err=True)
+
+
+@contextlib.contextmanager
+def _engine(name: str, address: str | None, workers: int | None, gpus: float, recordings: str | None
+            ) -> Iterator[RayEngine | None]:
+    """A cluster's; None: processes of this machine."""
+    if name == "local":
+        for option, value in (("--address", address), ("--gpus-per-worker", gpus), ("--recordings", recordings)):
+            if value:
+                raise SuiteError(f"{option} is for a Ray cluster", hint="say --engine ray, too")
+        yield None
+        return
+    if workers == 0:
+        raise SuiteError("--workers 0 plays in this process, which is no Ray cluster", hint="leave one of them out")
+    engine = RayEngine(address or "auto", workers=workers, gpus_per_worker=gpus, recordings=recordings)
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 def _record(word: str | None, hooks: tuple[str, ...], before: RecordingPolicy) -> RecordingPolicy | None:

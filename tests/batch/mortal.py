@@ -30,6 +30,17 @@ class _Sleeper(Meter):
             time.sleep(1e6)
 
 
+class _Slow(Meter):
+    def begin(self, episode: Episode) -> None:
+        super().begin(episode)
+        time.sleep(0.3)
+
+
+def work_slowly(job: Job, tell: Tell) -> None:
+    worker.Meter = _Slow  # type: ignore[misc]
+    work(job, tell)
+
+
 def work_until_it_dies(job: Job, tell: Tell) -> None:
     worker.Meter = _Mortal  # type: ignore[misc]
     work(job, tell)

@@ -87,8 +87,8 @@ def test_the_far_side_needs_numpy_alone(engine: Remote) -> None:
     assert "numpy" in loaded and engine.call("own") == [
         "harness", "harness.errors", "harness.world", "harness.world.gymnasium_driver", "harness.world.mcio_driver"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    bare = subprocess.run([sys.executable, "-c", "import sys; print(*sys.path, sep=chr(10))"], cwd=HERE, env=environment,
-                          capture_output=True, text=True, check=True).stdout.splitlines()
+    bare = subprocess.run([sys.executable, "-c", "import sys; print(*sys.path, sep=chr(10))"], cwd=HERE,
+                          env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
     assert set(engine.call("path")) <= {*bare, str(HERE)}, "a foreign Python gets none of our folders"
 
 
