@@ -127,6 +127,19 @@ def test_a_cluster_plays_what_one_process_plays(cluster: Any, reference: tuple[P
     assert len(pids) == 2 and os.getpid() not in pids
 
 
+def test_a_closed_engine_meets_its_cluster_again(cluster: Any, scripted: tuple[Path, dict[str, Any]], tmp_path: Path
+                                                 ) -> None:
+    """A suite that may end early is played in blocks, each of which closes the engine."""
+    suite, wanted = scripted
+    engine = RayEngine(cluster.address)
+    try:
+        for seeds in (1, None):
+            run_suite(suite, out=tmp_path, batch=BATCH, engine=engine, seeds=seeds)
+    finally:
+        engine.close()
+    assert results(tmp_path) == wanted
+
+
 def test_recordings_go_to_a_store_and_results_come_home(cluster: Any, reference: tuple[Path, dict[str, Any]],
                                                         tmp_path: Path) -> None:
     suite, wanted = reference
