@@ -9,6 +9,7 @@
       InterventionError           an intervention that does not exist or does not fit
       RecordingError              a recording that cannot be written, opened or read
       TrainingError               a recipe that cannot be read, a run that cannot go on
+      StoreError                  an activation store that cannot be written, opened or read
       SuiteError                  a suite of trials that cannot be read or run
       LabelsError               pictures or their labels that cannot be read, or do not match
       VideoError                  a video that cannot be read or has no frames
@@ -30,6 +31,7 @@ __all__ = [
     "LabelsError",
     "RecordingError",
     "ScenarioError",
+    "StoreError",
     "SuiteError",
     "TrainingError",
     "VideoError",
@@ -95,6 +97,10 @@ class RecordingError(HarnessError):
 
 class TrainingError(HarnessError):
     """A training recipe that cannot be used, or a training run that cannot begin or go on."""
+
+
+class StoreError(HarnessError):
+    """An activation store that cannot be written, opened or read."""
 
 
 class SuiteError(HarnessError):

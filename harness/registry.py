@@ -67,6 +67,7 @@ TABLES: dict[str, dict[str, str]] = {
         "RemoveBlocks": "harness.intervention.world:RemoveBlocks",
         "ResampleAblation": "harness.intervention.feature.ablation:ResampleAblation",
         "Robe": "harness.intervention.world:Robe",
+        "SaeSplice": "harness.intervention.feature.sae:SaeSplice",
         "Steering": "harness.intervention.feature.direction:Steering",
         "Teleport": "harness.intervention.world:Teleport",
         "TimeOfDay": "harness.intervention.world:TimeOfDay",

@@ -16,8 +16,8 @@ ROOMS = (
 )
 GROUND = {"errors", "registry", "provenance", "statistics"}
 TORCH_ALLOWED = (
-    "agent/load.py", "agent/weights_file.py", "agent/released.py", "agent/hooks.py", "agent/vpt/",
-    "agent/clip/", "agent/mineclip/", "agent/steve/", "training/",
+    "agent/load.py", "agent/weights_file.py", "agent/released.py", "agent/hooks.py", "agent/sae.py",
+    "agent/vpt/", "agent/clip/", "agent/mineclip/", "agent/steve/", "training/",
     "intervention/feature.py", "intervention/memory.py", "analysis/saliency/", "analysis/memory_knockout.py",
     "analysis/patching.py", "analysis/probe.py", "analysis/readout.py", "analysis/steerability.py", "analysis/sae/",
 )

@@ -26,10 +26,16 @@ if TYPE_CHECKING:
     from harness.analysis.probe import Probes, probes
     from harness.analysis.readout import Readout, read_out
     from harness.analysis.result import Result, Table
+    from harness.analysis.sae.collect import collect_episodes, collect_recordings, collect_videos
+    from harness.analysis.sae.evaluate import LossRecovered, SaeFit, loss_recovered, sae_fit
+    from harness.analysis.sae.recipe import SaeRecipe
+    from harness.analysis.sae.store import ActivationStore
+    from harness.analysis.sae.train import train_saes
     from harness.analysis.saliency.maps import saliency_maps
     from harness.analysis.saliency.result import Saliency
 
 _DOOR = {
+    "ActivationStore": "sae.store",
     "AttentionMaps": "attention",
     "AttentionProfile": "attention_profiles",
     "Classification": "classification",
@@ -37,11 +43,14 @@ _DOOR = {
     "Effect": "effects",
     "KeyFrames": "keyframes",
     "LabelledPictures": "labelled_pictures",
+    "LossRecovered": "sae.evaluate",
     "MemoryEffects": "memory_knockout",
     "Patching": "patching",
     "Probes": "probe",
     "Readout": "readout",
     "Result": "result",
+    "SaeFit": "sae.evaluate",
+    "SaeRecipe": "sae.recipe",
     "Saliency": "saliency.result",
     "Suppression": "classification",
     "SuppressionEffect": "classification",
@@ -50,21 +59,28 @@ _DOOR = {
     "attention_maps": "attention",
     "attention_profile": "attention_profiles",
     "classify": "classification",
+    "collect_episodes": "sae.collect",
+    "collect_recordings": "sae.collect",
+    "collect_videos": "sae.collect",
     "compare": "comparison",
     "difference_of_means": "means",
     "effect": "effects",
     "key_frames": "keyframes",
+    "loss_recovered": "sae.evaluate",
     "mean_activation": "means",
     "memory_effects": "memory_knockout",
     "privileged_state": "privileged",
     "probes": "probe",
     "read_labels": "labelled_pictures",
     "read_out": "readout",
+    "sae_fit": "sae.evaluate",
     "saliency_maps": "saliency.maps",
     "suppression_effect": "classification",
+    "train_saes": "sae.train",
 }
 
 __all__ = [
+    "ActivationStore",
     "AttentionMaps",
     "AttentionProfile",
     "Classification",
@@ -72,11 +88,14 @@ __all__ = [
     "Effect",
     "KeyFrames",
     "LabelledPictures",
+    "LossRecovered",
     "MemoryEffects",
     "Patching",
     "Probes",
     "Readout",
     "Result",
+    "SaeFit",
+    "SaeRecipe",
     "Saliency",
     "Suppression",
     "SuppressionEffect",
@@ -85,18 +104,24 @@ __all__ = [
     "attention_maps",
     "attention_profile",
     "classify",
+    "collect_episodes",
+    "collect_recordings",
+    "collect_videos",
     "compare",
     "difference_of_means",
     "effect",
     "key_frames",
+    "loss_recovered",
     "mean_activation",
     "memory_effects",
     "privileged_state",
     "probes",
     "read_labels",
     "read_out",
+    "sae_fit",
     "saliency_maps",
     "suppression_effect",
+    "train_saes",
 ]
 
 

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import RecordingError, unknown_name
+from harness.errors import HarnessError, RecordingError, unknown_name
 from harness.intervention.input.region import Region
 from harness.recording.recording import Recording
-from harness.replay.replay import recorded_moments, recorded_scenario
-from harness.world.observation import HUD_PART, WorldState
+from harness.replay.replay import recorded_action, recorded_moments, recorded_scenario
+from harness.scenario.schema import Scenario
+from harness.world.observation import HUD_PART, POV_SHAPE, WorldState
+from harness.world.world import World
 
-__all__ = ["VARIABLES", "Variable", "find_variable", "privileged_state"]
+__all__ = ["VARIABLES", "StateReader", "Variable", "find_variable", "privileged_state"]
 
 Float = npt.NDArray[np.float64]
 SECOND = 20
@@ -24,15 +26,18 @@ SECOND = 20
 SEEN = 64
 """Pixels from which on an object is in view: 8 x 8 of the 640 x 360."""
 _FIRST_ENTITY = 1000
+_TALL = 2
+"""Blocks that the player's body fills."""
 
 
 @dataclass(frozen=True)
 class _Sight:
-    """A moment: the state, the segmentation's numbers of the object in question, and whether one was hurt lately."""
+    """A moment: the state, the segmentation's numbers of the object in question, and what happened lately."""
 
     state: WorldState
     numbers: Collection[int]
     hurt: bool
+    attacked: bool
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,12 @@ def _pixels(sight: _Sight) -> int:
     ids, parts = sight.state.segmentation, sight.state.parts
     assert ids is not None
     seen = np.isin(ids, list(sight.numbers))
-    return int((seen if parts is None else seen & (parts != HUD_PART)).sum())
+    # A world that draws only the columns that an agent reads shows a sample of the picture.
+    return int((seen if parts is None else seen & (parts != HUD_PART)).sum()) * POV_SHAPE[1] // ids.shape[1]
 
 
 def _share(sight: _Sight) -> float:
-    assert sight.state.segmentation is not None
-    return 100 * _pixels(sight) / sight.state.segmentation.size
+    return 100 * _pixels(sight) / (POV_SHAPE[0] * POV_SHAPE[1])
 
 
 def _distance(sight: _Sight) -> float:
@@ -94,6 +99,21 @@ def _reach(sight: _Sight) -> float:
     return _crosshair(sight) if at is not None and at.reachable else 0.0
 
 
+def _breaking(sight: _Sight) -> float:
+    return _reach(sight) if sight.attacked else 0.0
+
+
+def _overhead(sight: _Sight) -> float:
+    state = sight.state
+    assert state.blocks is not None
+    x, y, z = (math.floor(at - low) for at, low in zip(state.player.position, state.blocks_origin, strict=True))
+    height, depth, width = state.blocks.shape
+    if not (0 <= x < width and 0 <= z < depth):
+        return 0.0
+    column = state.blocks[min(max(y + _TALL, 0), height):, z, x]
+    return float(np.isin(column, [n for n in sight.numbers if 0 < n < _FIRST_ENTITY]).any())
+
+
 def _speed(sight: _Sight) -> float:
     x, _, z = sight.state.player.velocity
     return SECOND * math.hypot(x, z)
@@ -103,6 +123,8 @@ VARIABLES: Mapping[str, Variable] = {
     "in_view": Variable(f"{SEEN} pixels or more show {{}}", "", lambda s: float(_pixels(s) >= SEEN)),
     "crosshair": Variable("the crosshair's ray meets {} first", "", _crosshair),
     "reach": Variable("the crosshair is on {}, and an attack would land", "", _reach),
+    "breaking": Variable("{} is in reach under the crosshair, and the last action held attack", "", _breaking),
+    "overhead": Variable("{} is somewhere above the player's head", "", _overhead),
     "hurt": Variable("the player was hurt within the last second", "", lambda s: float(s.hurt), of_object=False),
     "on_ground": Variable("the player stands on something", "", lambda s: float(s.state.player.on_ground), False),
     "distance": Variable("from the player to the middle of the nearest {}, seen or not, without height", "blocks",
@@ -145,20 +167,65 @@ def privileged_state(recording: Recording, names: Sequence[str], every: int = 1,
         HarnessError: for a name that is no variable, or an object that the scenario cannot have.
         RecordingError: for a world that cannot be made again.
     """
-    found = [find_variable(name) for name in names]
-    regions = [None if thing is None else Region(object=thing) for _, thing in found]
-    for region in regions:
-        if region is not None:
-            region.check_scenario(recorded_scenario(recording))
-    rows, hurt = [], deque[bool](maxlen=SECOND)
+    reader = StateReader(names, [recorded_scenario(recording)])
+    rows, attacked = [], False
     for number, world in enumerate(recorded_moments(recording)):
         if not world.capabilities.segmentation:
             raise RecordingError(f"the {world.capabilities.backend} backend does not tell which pixels show what",
                                  where=str(recording.path))
-        hurt.append(any(event["type"] == "player_hurt" for event in world.world_state().events))
-        if number % every == 0:
-            state = world.world_state(segmentation=True, blocks=True)
-            rows.append([variable.of(_Sight(state, () if region is None else region.numbers(state), any(hurt)))
-                         for (variable, _), region in zip(found, regions, strict=True)])
+        row = reader.read(world, attacked, skip=number % every != 0)
+        if row is not None:
+            rows.append(row)
+        attacked = bool(recorded_action(recording.steps[number], "executed", recording)["attack"])
         tick(1)
     return np.array(rows, np.float64).reshape(len(rows), len(names))
+
+
+class StateReader:
+    """Reads state variables of a world, moment by moment of one episode.
+
+    Args:
+        names: Such as ``in_view:logs``; see ``VARIABLES``.
+        scenarios: Those it will be used in. An object must be possible in one of them at least.
+
+    Raises:
+        HarnessError: for a name that is no variable, or an object that no scenario can have.
+    """
+
+    def __init__(self, names: Sequence[str], scenarios: Sequence[Scenario]) -> None:
+        found = [find_variable(name) for name in names]
+        self._variables = [variable for variable, _ in found]
+        self._regions = [None if thing is None else Region(object=thing) for _, thing in found]
+        for region in self._regions:
+            problems = [problem for each in scenarios if region is not None
+                        and (problem := _refused(region, each)) is not None]
+            if problems and len(problems) == len(scenarios):
+                raise problems[0]
+        self.begin()
+
+    def begin(self) -> None:
+        """A new episode."""
+        self._hurt = deque[bool](maxlen=SECOND)
+
+    def read(self, world: World, attacked: bool, *, skip: bool = False) -> list[float] | None:
+        """The variables now; to be called at every picture.
+
+        Args:
+            world: One that tells which pixels show what.
+            attacked: Whether the last action held attack.
+            skip: Only take note of what lasts, and give None.
+        """
+        self._hurt.append(any(event["type"] == "player_hurt" for event in world.world_state().events))
+        if skip:
+            return None
+        state = world.world_state(segmentation=True, blocks=True)
+        return [variable.of(_Sight(state, () if region is None else region.numbers(state), any(self._hurt), attacked))
+                for variable, region in zip(self._variables, self._regions, strict=True)]
+
+
+def _refused(region: Region, scenario: Scenario) -> HarnessError | None:
+    try:
+        region.check_scenario(scenario)
+    except HarnessError as problem:
+        return problem
+    return None

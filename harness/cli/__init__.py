@@ -19,6 +19,7 @@ __all__ = ["LazyGroup", "Refusal", "cli", "in_words", "main"]
 _COMMANDS = {
     "run": ("harness.cli.run:run", "Let an agent play a scenario, and record it."),
     "train": ("harness.cli.train:train", "Make an agent's weights by its recipe."),
+    "sae": ("harness.cli.sae:sae", "Sparse autoencoders: collect activations, train, evaluate."),
     "trace": ("harness.cli.trace:trace", "Trace an agent over a recorded video, no world needed."),
     "replay": ("harness.cli.replay:replay", "Run a recording again: verify it, or draw an overlay video."),
     "view": ("harness.cli.view:view", "Look at a recording in the browser, or write it as a page to mail."),

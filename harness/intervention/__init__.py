@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from harness.intervention.feature.direction import ProjectOut, Steering
     from harness.intervention.feature.erasure import LinearErasure
     from harness.intervention.feature.patch import ActivationPatch
+    from harness.intervention.feature.sae import SaeSplice
     from harness.intervention.feature.shift import RandomShift
     from harness.intervention.input.colour import HueShift, Recolour
     from harness.intervention.input.inpaint import Inpaint
@@ -73,6 +74,7 @@ _DOOR = {
     "RemoveBlocks": "world",
     "ResampleAblation": "feature.ablation",
     "Robe": "world",
+    "SaeSplice": "feature.sae",
     "Schedule": "schedule",
     "Steering": "feature.direction",
     "Teleport": "world",
@@ -119,6 +121,7 @@ __all__ = [
     "RemoveBlocks",
     "ResampleAblation",
     "Robe",
+    "SaeSplice",
     "Schedule",
     "Steering",
     "Teleport",

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.errors import TrainingError
 
-__all__ = ["append_row", "curves_svg", "cut_log", "read_log"]
+__all__ = ["append_row", "chart_svg", "curves_svg", "cut_log", "read_log"]
 
 Row = dict[str, Any]
 
@@ -67,24 +67,34 @@ def curves_svg(rows: Sequence[Row]) -> str:
                                      if r["sampling"] is sampling]
                               for name, sampling in (("temperature 1", True), ("most likely", False))}),
     ]
-    parts = [_panel(title, series, i * (_WIDTH + _MARGIN), top=i > 0) for i, (title, series) in enumerate(panels)]
+    return chart_svg([(title, series, 1.0 if i else None) for i, (title, series) in enumerate(panels)], "steps")
+
+
+def chart_svg(panels: Sequence[tuple[str, dict[str, list[tuple[float, float]]], float | None]], unit: str) -> str:
+    """Curves side by side as an SVG picture, all from 0.
+
+    Args:
+        panels: Title, name of each curve to its points, and the upper end of the scale (None: the largest value).
+        unit: Of what runs from left to right.
+    """
+    parts = [_panel(title, series, i * (_WIDTH + _MARGIN), top, unit) for i, (title, series, top) in enumerate(panels)]
     width, height = len(panels) * (_WIDTH + _MARGIN) + _MARGIN, _HEIGHT + 2 * _MARGIN
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
             f'font-size="11"><rect width="{width}" height="{height}" fill="white"/>{"".join(parts)}</svg>\n')
 
 
-def _panel(title: str, series: dict[str, list[tuple[int, float]]], left: int, *, top: bool) -> str:
+def _panel(title: str, series: dict[str, list[tuple[float, float]]], left: int, top: float | None, unit: str) -> str:
     points = [point for line in series.values() for point in line]
     x_end = max((x for x, _ in points), default=1) or 1
-    y_end = 1.0 if top else max((y for _, y in points), default=1.0) or 1.0
+    y_end = top or max((y for _, y in points), default=1.0) or 1.0
     x0, y0 = left + _MARGIN, _MARGIN + _HEIGHT
     parts = [f'<text x="{x0}" y="{_MARGIN - 20}" font-weight="bold">{title}</text>',
              f'<path d="M{x0},{_MARGIN}V{y0}H{x0 + _WIDTH}" fill="none" stroke="#888"/>',
              f'<text x="{x0 - 4}" y="{_MARGIN + 8}" text-anchor="end">{y_end:.3g}</text>',
              f'<text x="{x0 - 4}" y="{y0}" text-anchor="end">0</text>',
-             f'<text x="{x0 + _WIDTH}" y="{y0 + 14}" text-anchor="end">{x_end} steps</text>']
+             f'<text x="{x0 + _WIDTH}" y="{y0 + 14}" text-anchor="end">{x_end:g} {unit}</text>']
     for i, (name, line) in enumerate(series.items()):
-        colour = _COLOURS[i]
+        colour = _COLOURS[i % len(_COLOURS)]
         path = " ".join(f"{x0 + _WIDTH * x / x_end:.1f},{y0 - _HEIGHT * y / y_end:.1f}" for x, y in line)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         parts.append(f'<text x="{x0 + 90 * i}" y="{_MARGIN - 6}" fill="{colour}">{name}</text>')

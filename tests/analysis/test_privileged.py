@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -105,3 +106,24 @@ def test_names_are_checked(turned: tuple[Recording, dict[str, np.ndarray]], tmp_
     stripes.header["world"]["actions_matter"] = False
     with pytest.raises(RecordingError, match="cannot be played again"):
         privileged_state(stripes, ["pitch"])
+
+
+def test_what_is_overhead_and_what_is_being_broken() -> None:
+    blocks = np.zeros((6, 3, 4), np.uint8)  # [y, z, x] from (10, 100, 20)
+    blocks[4, 1, 2] = 7
+
+    def overhead(x: float, y: float, z: float) -> float:
+        state = SimpleNamespace(blocks=blocks, blocks_origin=(10, 100, 20), player=SimpleNamespace(position=(x, y, z)))
+        return VARIABLES["overhead"].of(SimpleNamespace(state=state, numbers=[7, 1003]))  # type: ignore[arg-type]
+
+    assert overhead(12.9, 100.0, 21.1) == 1.0 == overhead(12.0, 102.0, 21.0)
+    assert overhead(12.9, 103.0, 21.1) == 0.0  # the head is in it or beside it, not below
+    assert overhead(11.9, 100.0, 21.1) == 0.0 == overhead(99.0, 100.0, 21.0)
+
+    def breaking(*, reachable: bool, attacked: bool) -> float:
+        at = SimpleNamespace(kind="block", name="oak_log", reachable=reachable)
+        state = SimpleNamespace(looking_at=at, names={7: "oak_log"})
+        return VARIABLES["breaking"].of(SimpleNamespace(state=state, numbers=[7], attacked=attacked))  # type: ignore[arg-type]
+
+    assert breaking(reachable=True, attacked=True) == 1.0
+    assert breaking(reachable=False, attacked=True) == 0.0 == breaking(reachable=True, attacked=False)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from fakes import FakeAgent
 from tiny import WIDTH, tiny_agent
 
 from harness.agent.agent import Agent
+from harness.agent.sae import Sae, save_sae
 from harness.intervention import conformance
 from harness.intervention.build import build_intervention
 from harness.intervention.conformance import Bench
@@ -28,6 +31,14 @@ ONES = [1.0] * WIDTH
 
 def small() -> World:
     return make_world(VILLAGER, size=(64, 36))
+
+
+def sae_folder() -> str:
+    """An SAE of the stream, with random directions."""
+    g = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(32, WIDTH, generator=g))
+    sae = Sae("topk", directions.T.contiguous(), torch.zeros(32), directions, torch.zeros(WIDTH), k=4)
+    return str(save_sae(sae, tempfile.mkdtemp(prefix="sae-")))
 
 
 SPECS: list[dict[str, Any]] = [
@@ -65,6 +76,7 @@ SPECS: list[dict[str, Any]] = [
     {"kind": "RandomShift", "hook": STREAM, "like": {"kind": "ZeroAblation", "hook": STREAM}},
     {"kind": "ResampleAblation", "hook": STREAM, "values": [ONES, [0.0] * WIDTH]},
     {"kind": "Robe", "type": "desert"},
+    {"kind": "SaeSplice", "hook": STREAM, "sae": sae_folder(), "latents": [3], "strength": 20.0},
     {"kind": "Steering", "hook": STREAM, "direction": ONES, "strength": 2},
     {"kind": "Teleport", "position": [0.5, 100, -2.5]},
     {"kind": "TimeOfDay", "time": "midnight"},

@@ -1,0 +1,1 @@
+"""Sparse autoencoders on an agent's activations: storing activations, training, evaluation."""
