@@ -7,10 +7,14 @@ from typing import Any
 
 import click
 
+from harness.agent.load import load_agent
 from harness.agent.sae import load_sae
 from harness.analysis.result import Result
 from harness.analysis.sae.closed_loop import steer_episodes
+from harness.analysis.sae.consistency import do_consistency
+from harness.analysis.sae.naming import name_latents
 from harness.analysis.sae.steerability import steerability
+from harness.analysis.sae.store import ActivationStore
 from harness.cli.analyse import print_tables
 from harness.cli.compare import recordings_in
 from harness.cli.names import AGENT, SCENARIO, echo_json
@@ -20,7 +24,7 @@ from harness.recording.store import write_json
 from harness.replay.replay import recorded_agent
 from harness.scenario.load import load_scenario
 
-__all__ = ["steer"]
+__all__ = ["name", "steer"]
 
 _MODES = ("replace", "add", "cap", "floor", "zero")
 
@@ -102,3 +106,52 @@ def show(results: list[Result], out: Path | None, *, as_json: bool) -> None:
         print_tables(result.tables())
     if out is not None:
         click.echo(f"wrote {out}")
+
+
+@click.command()
+@click.argument("sae", type=click.Path(path_type=Path))
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--fdr", type=click.FloatRange(0, 1, min_open=True), default=0.05, show_default=True,
+              help="Share of false discoveries to allow.")
+@click.option("--draws", type=click.IntRange(20), default=200, show_default=True, help="Of the null.")
+@click.option("--world", "scenario", type=SCENARIO, help="Also ask whether changes of this world bear the names out.")
+@click.option("--without", "parameters", multiple=True, metavar="PARAMETER",
+              help="A parameter of that scenario to make none: creature, canopy, trunk. May be repeated.")
+@click.option("--latent", "latents", type=click.IntRange(0), multiple=True,
+              help="Ask it about these; else the ten clearest names.")
+@click.option("--episodes", type=click.IntRange(1), default=16, show_default=True, help="Seeds of that world.")
+@click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Pictures of each.")
+@click.option("--key", default="attack", show_default=True, metavar="BUTTON", help="Whose probability to follow there.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split, the null, that world.")
+@click.option("--agent", "agent_name", type=AGENT, help="Where the store's agent's file is.")
+@click.option("--device", help="Where the agent computes: auto, cpu or cuda.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result: FILE.json.")
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def name(sae: Path, store: Path, fdr: float, draws: int, scenario: str | None, parameters: tuple[str, ...],
+         latents: tuple[int, ...], episodes: int, steps: int, key: str, seed: int, agent_name: str | None,
+         device: str | None, out: Path | None, quiet: bool, as_json: bool) -> None:
+    """Say which states of the world the latents of SAE go with, from the states stored in STORE.
+
+    AUROC and mutual information on held-out episodes, false discoveries controlled. With --world and --without: whether
+    the world moves a latent as the latent moves the behaviour.
+    """
+    check_json(out)
+    if (scenario is None) != (not parameters):
+        raise HarnessError("--world and --without go together", hint="--world villager --without creature")
+    loaded, opened = load_sae(sae), ActivationStore(store)
+    worlds = {} if scenario is None else {f"without {each}": load_scenario(scenario, parameters={each: "none"})
+                                          for each in parameters}
+    results: list[Result] = []
+    with Ticker(quiet=quiet or as_json) as ticker:
+        ticker.start("naming", None)
+        found = name_latents(loaded, opened, fdr=fdr, draws=draws, seed=seed, progress=ticker.to)
+        results.append(found)
+        asked = latents or tuple(dict.fromkeys(each.latent for each in found.names))[:10]
+        if scenario is not None and asked:
+            ticker.start("changing the world", None)
+            told = {} if device is None else {"device": device}
+            agent = load_agent(agent_name or str(opened.agent["name"]), **told)
+            results.append(do_consistency(agent, loaded, load_scenario(scenario), worlds, range(seed, seed + episodes),
+                                          asked, key=key, steps=steps, progress=ticker.to))
+    show(results, out, as_json=as_json)

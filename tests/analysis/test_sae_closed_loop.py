@@ -7,21 +7,30 @@ import pytest
 import torch
 from fakes import make_scenario
 from intervention.tiny import tiny_agent
+from wired import ATTACK, HEAD, RESID, made
 
 from harness.analysis.sae.closed_loop import ClosedLoop, steer_episodes
 from harness.errors import HarnessError, InterventionError
 
-from .test_sae_steerability import HEAD, RESID, attack_direction, made
+
+def strongest_attack() -> torch.Tensor:
+    """Along which one joint class with attack gains on every other."""
+    weight = tiny_agent().policy.pi_head.buttons.linear_layer.weight.detach()
+    best = (weight @ weight.T[:, torch.from_numpy(ATTACK)]).argmax(0)
+    own = torch.from_numpy(np.flatnonzero(ATTACK))
+    return weight[own[best == own][0]]
 
 
 def test_a_wired_latent_brings_its_event_and_an_unwired_one_none(fake_backend: str) -> None:
-    # The fake world leaves a hit for every third attack. Only a few nulls are played apart, for time.
-    scenario, agent = make_scenario(9), tiny_agent()
-    found = steer_episodes(agent, made(HEAD, attack_direction()), [scenario], [1, 2], [0], 200.0, events=["hit"],
+    # The fake world leaves a hit for every third attack; its outcome asks for two.
+    scenario, agent = make_scenario(6), tiny_agent()
+    found = steer_episodes(agent, made(HEAD, strongest_attack()), [scenario], [1, 2], [0], 300.0, events=["hit"],
                            backend=fake_backend)
-    assert found.events == (("stripes", "hit"),) and found.treated.tolist() == [[2]]
-    assert found.score(found.treated, "hit")[0] >= found.score(found.directions, "hit").max()
-    still = steer_episodes(agent, made(RESID, torch.ones(16)), [scenario], [1, 2], [0], 3.0, backend=fake_backend)
+    assert found.events == (("stripes", "hit"),)
+    assert found.clean.tolist() == [0] and found.treated.tolist() == [[2]]
+    assert (found.directions < 2).any() and (found.others < 2).any()
+    still = steer_episodes(agent, made(RESID, torch.ones(16)), [scenario], [1], [0], 3.0, max_steps=2,
+                           backend=fake_backend)
     assert still.treated[0].tolist() == still.clean.tolist()
     assert "random weights" in still.tables()[0].note
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from harness.agent.agent import Agent
@@ -95,9 +94,9 @@ class ClosedLoop(Result):
                         k, was = int(self.treated[row, column]), int(self.clean[column])
                         rows.append((int(latent), scenario, outcome, f"{was} of {n}", f"{k} of {n}", wilson(k, n),
                                      float(scores[row]), float(ranks[row, 0]), float(ranks[row, 1])))
-        note = (f"{self.note}\nS_f = mean over scenarios of (P~ - P)^2; latents {self.mode} {self.strength:.3g} from the "
-                f"first step on; {len(self.directions)} random directions of the same norm, {len(self.others)} random "
-                "latents, the same seeds")
+        note = (f"{self.note}\nS_f = mean over scenarios of (P~ - P)^2; latents {self.mode} {self.strength:.3g} from "
+                f"the first step on; {len(self.directions)} random directions of the same norm, {len(self.others)} "
+                "random latents, the same seeds")
         return (Table(f"Steering episodes at {self.hook}", ("latent", "scenario", "event", "clean", "steered", "95 %",
                                                             "S_f", "p, directions", "p, random latents"),
                       tuple(rows), note),
@@ -134,8 +133,8 @@ def steer_episodes(agent: Agent, sae: Sae, scenarios: Sequence[Scenario], seeds:
 
     Raises:
         InterventionError: for an SAE of another hook, width or agent, or a latent out of range.
-        HarnessError: for no scenario, seed, latent or event, an event that no scenario has, too few nulls, or an episode
-            that fails.
+        HarnessError: for no scenario, seed, latent or event, an event that no scenario has, too few nulls, or an
+            episode that fails.
     """
     hook = check_sae(sae, agent, latents)
     if not scenarios or not seeds or not latents:

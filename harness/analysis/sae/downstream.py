@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from harness.agent.action_mapping import BUTTON_NAMES, button_table
-from harness.agent.agent import Agent
+from harness.agent.agent import Agent, AgentOutput
 from harness.agent.hooks import HookPoint
 from harness.agent.steve.agent import SteveAgent
 from harness.agent.vpt.agent import VPTAgent
@@ -28,7 +28,10 @@ from harness.errors import AgentError
 from harness.recording.recording import Recording
 from harness.rollout import spawn_streams
 
-__all__ = ["Downstream", "Heard"]
+__all__ = ["Downstream", "Edit", "Heard", "unedited"]
+
+Edit = Callable[[Tensor, slice], Tensor]
+"""From tokens and the pictures that they are of to the tokens of each row."""
 
 CHUNK = 16
 """Pictures per pass."""
@@ -86,25 +89,38 @@ class Downstream:
 
     def listen(self, recording: Recording, tick: Callable[[int], None]) -> Heard:
         """The agent over a recording's pictures, once."""
-        names = [self.hook] if self._entry in (None, self.hook) else [self.hook, str(self._entry)]
-        found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in names}
-        for outputs in listen(recording, self.agent, names, tick):
-            for name in names:
-                found[name].append(np.stack([np.asarray(each.activations[name], np.float32) for each in outputs]))
-        values = {name: np.concatenate(parts) for name, parts in found.items()}
         state = self.agent.initial_state()
         if isinstance(self.agent, SteveAgent):
             state = self.agent.begin(state, spawn_streams(recording.seed)[1])
-        tokens = self.layout.split(values[self.hook]).reshape(len(values[self.hook]), -1, self.layout.width)
-        return Heard(tokens, None if len(names) == 1 else values[names[1]], state)
+        return self._heard((each for outputs in listen(recording, self.agent, self._names, tick) for each in outputs),
+                           state)
 
-    def probabilities(self, heard: Heard, n: int, edit: Callable[[Tensor], Tensor]) -> Iterator[tuple[slice, Tensor]]:
+    def look(self, pictures: npt.NDArray[np.uint8]) -> Heard:
+        """The agent over pictures [t, H, W, 3], from its first memory on."""
+        state = self.agent.initial_state()
+        outputs, _ = self.agent.trace_frames(pictures, state, self._names)
+        return self._heard(iter(outputs), state)
+
+    @property
+    def _names(self) -> list[str]:
+        return [self.hook] if self._entry in (None, self.hook) else [self.hook, str(self._entry)]
+
+    def _heard(self, outputs: Iterator[AgentOutput], state: VPTState) -> Heard:
+        found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in self._names}
+        for output in outputs:
+            for name, parts in found.items():
+                parts.append(np.asarray(output.activations[name], np.float32))
+        values = [np.stack(parts) for parts in found.values()]
+        tokens = self.layout.split(values[0]).reshape(len(values[0]), -1, self.layout.width)
+        return Heard(tokens, values[1] if len(values) > 1 else None, state)
+
+    def probabilities(self, heard: Heard, n: int, edit: Edit) -> Iterator[tuple[slice, Tensor]]:
         """P(key) under n edits.
 
         Args:
             heard: Of a recording.
             n: Edits, at most ``rows``.
-            edit: From tokens [t, token, d] to those of each row, [n, t, token, d].
+            edit: From tokens [t, token, d], and which pictures they are of, to those of each row, [n, t, token, d].
 
         Yields:
             Which pictures, and the probability that each key is held down, [n, t, key].
@@ -113,7 +129,7 @@ class Downstream:
         for start in range(0, len(heard.tokens), CHUNK):
             cut = slice(start, min(start + CHUNK, len(heard.tokens)))
             with torch.inference_mode():
-                edited = edit(torch.from_numpy(heard.tokens[cut]))
+                edited = edit(torch.from_numpy(heard.tokens[cut]), cut)
                 out, state = self._run(edited, None if heard.entry is None else heard.entry[cut], state)
                 yield cut, out.buttons.exp() @ self._held
 
@@ -136,6 +152,11 @@ class Downstream:
             return self.agent.look_embedded(embeds.view(n, t, -1), state)
         with self.agent.hooks([(self.hook, put)]):
             return self.agent.look_embedded(torch.from_numpy(entry).expand(n, -1, -1), state, self._start)
+
+
+def unedited(x: Tensor, cut: slice) -> Tensor:
+    """One row of nothing."""
+    return x[None]
 
 
 def _begins(hook: str, blocks: int, *, told: bool) -> tuple[int, str | None]:

@@ -29,7 +29,7 @@ from harness.agent.agent import Agent
 from harness.agent.sae import Sae
 from harness.analysis.open_loop import Progress, check_key, check_untreated, ticks
 from harness.analysis.result import Result, Table
-from harness.analysis.sae.downstream import Downstream, Heard
+from harness.analysis.sae.downstream import Downstream, Heard, unedited
 from harness.errors import HarnessError, InterventionError
 from harness.intervention.feature.sae import SaeSplice
 from harness.recording.recording import Recording
@@ -260,7 +260,7 @@ class _Runner:
         self.alive, usual = self._survey()
         self.strength = usual if strength is None else strength
         # One row of nothing, in the batches' own arithmetic: with edits of nothing S_f is 0.
-        self._clean = [torch.cat([p for _, p in below.probabilities(each, 1, lambda x: x[None])], 1) for each in heard]
+        self._clean = [torch.cat([p for _, p in below.probabilities(each, 1, unedited)], 1) for each in heard]
 
     def _survey(self) -> tuple[npt.NDArray[np.int64], float]:
         fired, positive = torch.zeros(len(self.dictionary.directions), dtype=torch.bool), list[Tensor]()
@@ -289,7 +289,7 @@ class _Runner:
                ) -> tuple[Float, Float]:
         which = torch.from_numpy(members)
 
-        def edit(x: Tensor) -> Tensor:
+        def edit(x: Tensor, cut: slice) -> Tensor:
             values = self.dictionary.values(x)[..., which].movedim(-1, 0)
             delta = moved(values, self._mode, self.strength, self.dictionary.floor)
             return x + delta[..., None] * directions[:, None, None]
