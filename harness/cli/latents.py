@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,21 @@ from harness.agent.sae import load_sae
 from harness.analysis.result import Result
 from harness.analysis.sae.closed_loop import steer_episodes
 from harness.analysis.sae.consistency import do_consistency
+from harness.analysis.sae.frames import latent_frames
 from harness.analysis.sae.naming import name_latents
 from harness.analysis.sae.steerability import steerability
 from harness.analysis.sae.store import ActivationStore
 from harness.cli.analyse import print_tables
 from harness.cli.compare import recordings_in
-from harness.cli.names import AGENT, SCENARIO, echo_json
+from harness.cli.names import AGENT, SCENARIO, bytes_in_words, echo_json
 from harness.cli.progress import Ticker
 from harness.errors import HarnessError
 from harness.recording.store import write_json
 from harness.replay.replay import recorded_agent
 from harness.scenario.load import load_scenario
+from harness.viewer.latents import export_latents, latent_facts
 
-__all__ = ["name", "steer"]
+__all__ = ["name", "page", "steer"]
 
 _MODES = ("replace", "add", "cap", "floor", "zero")
 
@@ -122,7 +125,7 @@ def show(results: list[Result], out: Path | None, *, as_json: bool) -> None:
 @click.option("--episodes", type=click.IntRange(1), default=16, show_default=True, help="Seeds of that world.")
 @click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Pictures of each.")
 @click.option("--key", default="attack", show_default=True, metavar="BUTTON", help="Whose probability to follow there.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split, the null, that world.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split, null and world.")
 @click.option("--agent", "agent_name", type=AGENT, help="Where the store's agent's file is.")
 @click.option("--device", help="Where the agent computes: auto, cpu or cuda.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result: FILE.json.")
@@ -155,3 +158,42 @@ def name(sae: Path, store: Path, fdr: float, draws: int, scenario: str | None, p
             results.append(do_consistency(agent, loaded, load_scenario(scenario), worlds, range(seed, seed + episodes),
                                           asked, key=key, steps=steps, progress=ticker.to))
     show(results, out, as_json=as_json)
+
+
+@click.command()
+@click.argument("sae", type=click.Path(path_type=Path))
+@click.argument("recordings", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECORDING...")
+@click.option("--latent", "latents", type=click.IntRange(0), multiple=True, required=True,
+              help="Whose page. May be repeated.")
+@click.option("--with", "files", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True,
+              metavar="FILE.json", help="What harness sae name and steer wrote with --out. May be repeated.")
+@click.option("--frames", type=click.IntRange(1, 100), default=8, show_default=True, help="Pictures of each.")
+@click.option("--agent", "agent_name", type=AGENT, help="Where the recorded agent's file is, or another agent.")
+@click.option("--device", help="Where the agent computes: auto, cpu or cuda.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The page: FILE.html.")
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+def page(sae: Path, recordings: tuple[Path, ...], latents: tuple[int, ...], files: tuple[Path, ...], frames: int,
+         agent_name: str | None, device: str | None, out: Path, quiet: bool) -> None:
+    """Write a page about latents of SAE: where in RECORDING they are largest, and what is known of them.
+
+    One HTML file with everything inside. Heat shows where a latent is in the picture, or, where its hook has no places,
+    how far it falls when a patch is covered.
+    """
+    found = [each for path in recordings for each in recordings_in(path)]
+    loaded = load_sae(sae)
+    facts = latent_facts(loaded, [result for path in files for result in _results(path)])
+    agent = recorded_agent(found[0], agent_name, device)
+    with Ticker(quiet=quiet) as ticker:
+        ticker.start("looking", None)
+        pages = latent_frames(found, agent, loaded, tuple(dict.fromkeys(latents)), n=frames, progress=ticker.to)
+    click.echo(f"wrote {out}: {bytes_in_words(export_latents(pages, out, facts))}")
+
+
+def _results(path: Path) -> list[Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as problem:
+        raise HarnessError(f"cannot be read as a result: {problem}", where=str(path)) from problem
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise HarnessError("expected what harness sae name or steer writes with --out", where=str(path))
+    return found

@@ -27,7 +27,7 @@ def test_a_wired_latent_brings_its_event_and_an_unwired_one_none(fake_backend: s
     found = steer_episodes(agent, made(HEAD, strongest_attack()), [scenario], [1, 2], [0], 300.0, events=["hit"],
                            backend=fake_backend)
     assert found.events == (("stripes", "hit"),)
-    assert found.clean.tolist() == [0] and found.treated.tolist() == [[2]]
+    assert found.clean[0] < 2 and found.treated.tolist() == [[2]]
     assert (found.directions < 2).any() and (found.others < 2).any()
     still = steer_episodes(agent, made(RESID, torch.ones(16)), [scenario], [1], [0], 3.0, max_steps=2,
                            backend=fake_backend)

@@ -30,6 +30,7 @@ from harness.analysis.result import Result, Table
 from harness.analysis.sae.downstream import Downstream, Edit, Heard, unedited
 from harness.analysis.sae.steerability import check_sae
 from harness.errors import HarnessError
+from harness.recording.schema import plain
 from harness.rollout import spawn_streams
 from harness.scenario.schema import Scenario
 from harness.statistics import spearman, wilson
@@ -110,7 +111,7 @@ class DoConsistency(Result):
     def as_dict(self) -> dict[str, Any]:
         """With every latent's numbers, for its page."""
         return {**super().as_dict(), "key": self.key,
-                "consistency": {str(int(latent)): self.consistency(int(latent)) for latent in self.latents}}
+                "consistency": plain({str(int(latent)): self.consistency(int(latent)) for latent in self.latents})}
 
 
 def do_consistency(agent: Agent, sae: Sae, scenario: Scenario, changed: Mapping[str, Scenario], seeds: Sequence[int],

@@ -28,6 +28,7 @@ from harness.analysis.sae.evaluate import check_store
 from harness.analysis.sae.store import ActivationStore
 from harness.errors import StoreError
 from harness.provenance import digest
+from harness.recording.schema import plain
 from harness.statistics import Interval, auroc, benjamini_hochberg, mutual_information, percentile_interval
 
 __all__ = ["LatentNames", "Name", "name_latents"]
@@ -122,7 +123,7 @@ class LatentNames(Result):
         names = [{"latent": n.latent, "state": n.state, "found": n.found, "q": n.q, "auroc": n.auroc,
                   "interval": None if n.interval is None else list(n.interval), "bits": n.information,
                   "firing": n.firing, "held": n.held} for n in self.names]
-        return {**super().as_dict(), "hook": self.hook, "names": names}
+        return {**super().as_dict(), "hook": self.hook, "names": plain(names)}
 
 
 def name_latents(sae: Sae, store: ActivationStore, *, fdr: float = 0.05, draws: int = 200, seed: int = 0,
