@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "Alternative", "Interval", "auroc", "benjamini_hochberg", "binomial_p", "block_bootstrap", "block_means", "bootstrap",
-    "cohens_h", "holm", "mcnemar_exact", "minimum_detectable_mean", "minimum_detectable_paired_difference",
+    "Alternative", "Interval", "auroc", "benjamini_hochberg", "binomial_p", "block_bootstrap", "block_means",
+    "bootstrap", "cohens_h", "holm", "mcnemar_exact", "minimum_detectable_mean", "minimum_detectable_paired_difference",
     "minimum_detectable_rate", "mutual_information", "newcombe", "paired_d", "paired_risk_p", "paired_risk_power",
     "percentile_interval", "rank_p", "sequential_p", "sign_flip", "spearman", "spending", "wilson",
 ]
