@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "Alternative", "Interval", "benjamini_hochberg", "binomial_p", "block_bootstrap", "block_means", "bootstrap",
-    "cohens_h", "holm", "mcnemar_exact", "minimum_detectable_mean", "minimum_detectable_paired_difference",
-    "minimum_detectable_rate", "newcombe", "paired_d", "paired_risk_p", "paired_risk_power",
+    "Alternative", "Interval", "auroc", "benjamini_hochberg", "binomial_p", "block_bootstrap", "block_means",
+    "bootstrap", "cohens_h", "holm", "mcnemar_exact", "minimum_detectable_mean", "minimum_detectable_paired_difference",
+    "minimum_detectable_rate", "mutual_information", "newcombe", "paired_d", "paired_risk_p", "paired_risk_power",
     "percentile_interval", "rank_p", "sequential_p", "sign_flip", "spearman", "spending", "wilson",
 ]
 
@@ -119,6 +119,34 @@ def holm(p_values: Sequence[float]) -> list[float]:
         least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = least
     return adjusted
+
+
+def auroc(values: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Area under the ROC curve: the chance that a value with the label exceeds one without, ties counting half.
+
+    Args:
+        values: Numbers [n].
+        labels: Yes or no [n].
+
+    Returns:
+        NaN where all labels are the same.
+    """
+    from scipy.stats import rankdata
+
+    yes = np.asarray(labels, bool)
+    n, n_yes = yes.size, int(yes.sum())
+    if n_yes in (0, n):
+        return float("nan")
+    return float((rankdata(np.asarray(values))[yes].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * (n - n_yes)))
+
+
+def mutual_information(one: npt.ArrayLike, two: npt.ArrayLike) -> float:
+    """Mutual information of two yes-or-no series [n] in bits, from their counts as they are."""
+    a, b = np.asarray(one, bool), np.asarray(two, bool)
+    joint = np.array([[np.mean((a == x) & (b == y)) for y in (False, True)] for x in (False, True)])
+    alone = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    there = joint > 0
+    return float((joint[there] * np.log2(joint[there] / alone[there])).sum())
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
