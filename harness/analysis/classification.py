@@ -16,7 +16,8 @@ from harness.analysis.labelled_pictures import LabelledPictures
 from harness.analysis.open_loop import Progress, ticks
 from harness.analysis.result import Cell, Result, Table
 from harness.errors import HarnessError, InterventionError, LabelsError
-from harness.intervention.intervention import Edit, Intervention, Span
+from harness.intervention.feature.edit import shared_hooks
+from harness.intervention.intervention import Intervention
 from harness.statistics import Interval, holm, mcnemar_exact, newcombe, wilson
 
 __all__ = ["Classification", "Suppression", "SuppressionEffect", "classify", "suppression_effect"]
@@ -60,7 +61,7 @@ class Suppression:
         """
         pairs: list[tuple[str, Callable[[Any, Any], Any]]] = []
         for edit in self.edits:
-            for glob, function in (_as_functions(edit) if isinstance(edit, Intervention) else [edit]):
+            for glob, function in (shared_hooks([edit]) if isinstance(edit, Intervention) else [edit]):
                 for name in model.hook_stack.resolve([glob]):
                     point = model.hook_stack.point(name)
                     self._check(edit, name, point)
@@ -105,15 +106,6 @@ class _Shapes:
     def hook_shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
         sizes = zip(self._point.axes[1:], self._point.shape, strict=True)
         return {self._point.name: (tuple(n for axis, n in sizes if axis != "p"), "float32")}
-
-
-def _as_functions(made: Intervention) -> list[tuple[str, Callable[[Any, Any], Any]]]:
-    """An intervention's edits, as functions of activation and hook point: each picture is a first step."""
-    span = Span(range(1), (True,), np.random.default_rng, {})
-
-    def function(edit: Edit) -> Callable[[Any, Any], Any]:
-        return lambda x, point: edit(x, point, span)
-    return [(glob, function(edit)) for glob, edit in made.edits()]
 
 
 @dataclass(frozen=True)
