@@ -82,6 +82,10 @@ class Agent(ABC):
         """Hook name to (shape without batch and time axes, dtype name) for one step."""
         return {}
 
+    def hook_axes(self) -> Mapping[str, tuple[str, ...]]:
+        """Hook name to what each axis counts, such as ("b", "t", "h", "d_head"); see docs/hooks.md."""
+        return {}
+
     def resolve_hooks(self, globs: Sequence[str]) -> list[str]:
         """Hook names that match the globs, in the order of the forward pass.
 

@@ -14,6 +14,7 @@ from harness.agent.sae import Sae, save_sae
 from harness.errors import InterventionError
 from harness.intervention import SaeSplice
 from harness.intervention.build import build_intervention
+from harness.intervention.schedule import Schedule
 
 HOOK = "blocks.0.hook_resid_post"
 FRAMES = pictures(6)
@@ -39,7 +40,8 @@ def test_with_nothing_edited_and_the_error_kept_the_outputs_are_equal() -> None:
 
 
 @pytest.mark.parametrize(("mode", "strength", "wanted"), [
-    ("replace", 4.0, [4.0, 4.0]), ("add", 1.0, [None, 1.0]), ("cap", 0.1, [0.1, 0.0]), ("zero", 9.0, [0.0, 0.0]),
+    ("replace", 4.0, [4.0, 4.0]), ("add", 1.0, [None, 1.0]), ("cap", 0.1, [0.1, 0.0]), ("floor", 9.0, [9.0, 9.0]),
+    ("zero", 9.0, [0.0, 0.0]),
     ("add", -100.0, [0.0, 0.0])])
 def test_an_edit_moves_along_the_directions_of_its_latents(mode: str, strength: float, wanted: list) -> None:
     sae = made()
@@ -68,6 +70,27 @@ def test_heads_are_taken_apart_one_by_one() -> None:
         assert np.array_equal(z[0], before[0])
         x = torch.from_numpy(before[1].copy())
         assert np.allclose(z[1], sae.decode(sae.encode(x)).numpy(), atol=1e-5)
+
+
+def test_places_of_a_feature_map_are_steered_alone_and_at_their_time() -> None:
+    hook, agent = "cnn.stacks.2.blocks.1.hook_resid_post", tiny_agent()
+    channels, rows, columns = agent.hook_shapes()[hook][0]
+    assert (rows, columns) == (4, 4)
+    sae = made(channels)
+    edit = SaeSplice(hook, sae=sae, latents=(1,), strength=3.0, positions=(0, 7), schedule=Schedule(at=(2,)))
+    edit.check(agent)
+    plain, got = ([np.asarray(output.activations[hook]) for output in play(stack, FRAMES, [4, 2], hooks=[hook])[0]]
+                  for stack in ([], [edit]))
+    for step, (was, now) in enumerate(zip(plain, got, strict=True)):
+        moved = np.argwhere(np.abs(now - was).max(0) > 1e-6).tolist()
+        assert moved == ([[0, 0], [1, 3]] if step == 2 else [])
+    x = torch.from_numpy(plain[2][:, 1, 3].copy())
+    wanted = x + (3.0 - sae.encode(x)[1]) * sae.W_dec[1]
+    assert np.allclose(got[2][:, 1, 3], wanted.numpy(), atol=1e-5)
+    with pytest.raises(InterventionError, match="positions 0 to 15, got 16"):
+        SaeSplice(hook, sae=sae, latents=(1,), positions=(16,)).check(agent)
+    with pytest.raises(InterventionError, match="has no places"):
+        SaeSplice(HOOK, sae=made(), latents=(1,), positions=(0,)).check(agent)
 
 
 def test_an_sae_of_something_else_is_refused() -> None:

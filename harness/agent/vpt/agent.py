@@ -410,6 +410,10 @@ class VPTAgent(BatchAgent):
         """Hook name to (shape of one step's activation, ``float32``), in the order of the forward pass."""
         return {name: (point.shape, "float32") for name, point in self.policy.hook_stack.points.items()}
 
+    def hook_axes(self) -> Mapping[str, tuple[str, ...]]:
+        """Hook name to what each axis counts, in the order of the forward pass."""
+        return {name: point.axes for name, point in self.policy.hook_stack.points.items()}
+
     def resolve_hooks(self, globs: Sequence[str]) -> list[str]:
         """Hook names that match, in the order of the forward pass; aliases give the canonical name.
 

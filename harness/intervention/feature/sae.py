@@ -13,13 +13,14 @@ import numpy as np
 from harness.agent.agent import Agent
 from harness.agent.sae import Sae, load_sae
 from harness.errors import WeightsError
-from harness.intervention.feature.edit import FeatureEdit, whole_numbers
+from harness.intervention.feature.edit import HEADED, FeatureEdit, whole_numbers
 from harness.intervention.intervention import Span
 from harness.world.world import Capabilities
 
 __all__ = ["SaeSplice"]
 
-_MODES = ("replace", "add", "cap", "zero")
+_MODES = ("replace", "add", "cap", "floor", "zero")
+_MAP = ("C", "H", "W")
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,15 @@ class SaeSplice(FeatureEdit):
     Attributes:
         sae: Folder of an SAE in SAELens' format, or ``{path, digest}`` as ``describe`` gives it, or an ``Sae``.
         latents: Those to edit, from 0; None edits none.
-        mode: ``replace`` them by ``strength``, ``add`` it, ``cap`` them at it from above, or make them ``zero``. No
-            latent becomes less than 0.
+        mode: ``replace`` them by ``strength`` ("clamping" in much of the literature), ``add`` it, ``cap`` them at it
+            from above, hold them at it from below (``floor``), or make them ``zero``. No latent becomes less than 0.
         strength: In the latents' own units.
         error: Whether to keep what the SAE does not explain.
+        positions: Only these tokens of a step, from 0: places of a feature map in reading order (row * columns +
+            column), the class token and the patches of an image tower. None for all.
 
-    ``head`` and ``units`` are those of the hook, as for every edit. The last axis is what the SAE takes apart: every
-    head of ``hook_z``, every patch of an image tower.
+    ``head`` and ``units`` are those of the hook, as for every edit. What the SAE takes apart is the last axis, every
+    head of ``hook_z`` and every patch of an image tower; in a feature map [C, H, W] it is the channels of each place.
     """
 
     sae: Any = None
@@ -46,6 +49,7 @@ class SaeSplice(FeatureEdit):
     mode: str = "replace"
     strength: float = 0.0
     error: bool = True
+    positions: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,6 +61,8 @@ class SaeSplice(FeatureEdit):
             raise self.wrong(f"strength: expected a number, got {self.strength!r}")
         if not isinstance(self.error, bool):
             raise self.wrong(f"error: expected true or false, got {self.error!r}")
+        if self.positions is not None:
+            object.__setattr__(self, "positions", whole_numbers(self.positions, "SaeSplice: positions"))
         if self.latents is not None:
             object.__setattr__(self, "latents", whole_numbers(self.latents, "SaeSplice: latents"))
             assert self.latents is not None
@@ -85,9 +91,20 @@ class SaeSplice(FeatureEdit):
 
     def fits(self, name: str, shape: tuple[int, ...]) -> None:
         """The SAE must be of this hook and as wide as its last axis."""
-        sae = self.sae.sae
-        if not shape or shape[-1] != sae.width:
-            raise self.wrong(f'"{name}" has {shape[-1] if shape else 0} numbers on its last axis, the SAE {sae.width}')
+        sae, is_map = self.sae.sae, name.startswith("cnn.") and len(shape) == len(_MAP)
+        if is_map and self.units is not None:
+            raise self.wrong(f'"{name}" is a feature map, and units mean nothing there',
+                             hint="choose latents and positions")
+        laid = (*shape[1:], shape[0]) if is_map else shape
+        if not laid or laid[-1] != sae.width:
+            raise self.wrong(f'"{name}" has {laid[-1] if laid else 0} numbers '
+                             f"{'in each place' if is_map else 'on its last axis'}, the SAE {sae.width}")
+        n = math.prod(laid[:-1])
+        if self.positions is not None and (len(laid) == 1 or name.rpartition(".")[2] in HEADED):
+            raise self.wrong(f'"{name}" has no places, so positions mean nothing',
+                             hint="say when with the schedule, and which head with head")
+        if self.positions is not None and self.positions[-1] >= n:
+            raise self.wrong(f'"{name}" has positions 0 to {n - 1}, got {self.positions[-1]}')
         if sae.hook not in (None, name):
             raise self.wrong(f'the SAE was trained on "{sae.hook}", not on "{name}"', hint="splice it in there")
 
@@ -100,8 +117,22 @@ class SaeSplice(FeatureEdit):
                              f"{str(trained)[:12]}), and {agent.name} has others ({str(own)[:12]})",
                              hint="train one on this agent: harness sae collect, harness sae train")
 
+    def _edit(self, x: Any, point: Any, span: Span) -> Any:
+        if tuple(point.axes[-3:]) != _MAP:
+            return super()._edit(x, point, span)
+        return super()._edit(x.movedim(-3, -1), point, span).movedim(-1, -3)
+
     def change(self, x: Any, step: int, span: Span) -> Any:
-        """As the class says."""
+        """As the class says; [b, ..., d]."""
+        if self.positions is None:
+            return self._changed(x)
+        new = x.clone()
+        tokens = new.view(x.shape[0], -1, x.shape[-1])
+        places = list(self.positions)
+        tokens[:, places] = self._changed(tokens[:, places])
+        return new
+
+    def _changed(self, x: Any) -> Any:
         sae = self.sae.at(x)
         latents = sae.encode(x)
         edited = latents if self.latents is None else self._edited(latents)
@@ -116,6 +147,8 @@ class SaeSplice(FeatureEdit):
             here = here + self.strength
         elif self.mode == "cap":
             here = here.clamp(max=self.strength)
+        elif self.mode == "floor":
+            here = here.clamp(min=self.strength)
         else:
             here = here * 0 + (self.strength if self.mode == "replace" else 0.0)
         new[..., places] = here.clamp(min=0)
