@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = ["Interval", "block_bootstrap", "block_means", "bootstrap", "holm", "mcnemar_exact", "newcombe",
-           "percentile_interval", "rank_p", "spearman", "wilson"]
+           "percentile_interval", "rank_p", "signed_rank_p", "spearman", "wilson"]
 
 
 class Interval(NamedTuple):
@@ -101,6 +101,20 @@ def rank_p(value: float, null: Sequence[float]) -> float:
     The Monte Carlo p-value of Davison and Hinkley (1997), 4.2.
     """
     return (1 + sum(abs(draw) >= abs(value) for draw in null)) / (1 + len(null))
+
+
+def signed_rank_p(differences: Sequence[float]) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test (F. Wilcoxon, 1945) that differences lie about 0; 1 if all are 0.
+
+    Args:
+        differences: One for each pair; those of 0 are left out.
+    """
+    moved = [each for each in differences if each != 0]
+    if not moved:
+        return 1.0
+    from scipy.stats import wilcoxon
+
+    return float(wilcoxon(moved).pvalue)
 
 
 def spearman(one: npt.ArrayLike, two: npt.ArrayLike) -> float:

@@ -19,6 +19,7 @@ from harness.cli.analyse import print_tables
 from harness.cli.compare import recordings_in
 from harness.cli.names import AGENT, SCENARIO, bytes_in_words, echo_json
 from harness.cli.progress import Ticker
+from harness.cli.sae_repair import repair_command
 from harness.errors import HarnessError, TrainingError
 from harness.recording.recording import Recording
 from harness.replay.replay import recorded_agent
@@ -197,3 +198,6 @@ def evaluate(paths: tuple[str, ...], everything: bool, window: int, least: float
         return
     for result in results:
         print_tables(result.tables())
+
+
+sae.add_command(repair_command)

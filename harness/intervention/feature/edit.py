@@ -59,7 +59,8 @@ def step_views(x: Any, point: Any) -> Iterator[tuple[int, Any]]:
         yield -1, x
 
 
-def shared_hooks(interventions: Sequence[Intervention], n_steps: int = 1) -> list[tuple[str, Callable[[Any, Any], Any]]]:
+def shared_hooks(interventions: Sequence[Intervention], n_steps: int = 1
+                 ) -> list[tuple[str, Callable[[Any, Any], Any]]]:
     """Edits that act alike at every step and in every row of a batch, as pairs for ``Agent.hooks``.
 
     Args:
