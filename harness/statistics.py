@@ -104,10 +104,10 @@ def rank_p(value: float, null: Sequence[float]) -> float:
 
 
 def signed_rank_p(differences: Sequence[float]) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test (F. Wilcoxon, 1945) that differences lie about 0; 1 if all are 0.
+    """Two-sided p-value of Wilcoxon's signed-rank test (F. Wilcoxon, 1945): do differences lie about 0?
 
     Args:
-        differences: One for each pair; those of 0 are left out.
+        differences: One for each pair; those of 0 are left out, and if all are, p is 1.
     """
     moved = [each for each in differences if each != 0]
     if not moved:

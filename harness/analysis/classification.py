@@ -64,11 +64,11 @@ class Suppression:
             for glob, function in (shared_hooks([edit]) if isinstance(edit, Intervention) else [edit]):
                 for name in model.hook_stack.resolve([glob]):
                     point = model.hook_stack.point(name)
-                    self._check(edit, name, point)
+                    self._check(edit, name, point, model)
                     pairs.append((name, self._at_tokens(function, point)))
         return pairs
 
-    def _check(self, edit: Any, name: str, point: Any) -> None:
+    def _check(self, edit: Any, name: str, point: Any, model: CLIP) -> None:
         if not name.startswith("image."):
             raise InterventionError(f"{self.name}: {name} is not in the image tower")
         if self.tokens != "all" and "p" not in point.axes:
@@ -76,7 +76,7 @@ class Suppression:
         if self.tokens != "all" and name == "image.hook_embed":
             raise InterventionError(f"{self.name}: {name} has no class token", hint="take image.hook_full_embed")
         if isinstance(edit, Intervention):
-            edit.check(_Shapes(point))  # type: ignore[arg-type]  # what a feature edit asks of an agent
+            edit.check(_Shapes(point, model))  # type: ignore[arg-type]  # what a feature edit asks of an agent
 
     def _at_tokens(self, function: Callable[[Any, Any], Any], point: Any) -> Callable[[Any, Any], Any]:
         if self.tokens == "all":
@@ -97,8 +97,10 @@ class Suppression:
 class _Shapes:
     """One hook of CLIP, as an edit's ``check`` looks at an agent's: image tokens count like steps of time."""
 
-    def __init__(self, point: Any) -> None:
-        self._point = point
+    name = "this CLIP"
+
+    def __init__(self, point: Any, model: CLIP) -> None:
+        self._point, self._model = point, model
 
     def resolve_hooks(self, globs: Sequence[str]) -> list[str]:
         return [self._point.name]
@@ -106,6 +108,9 @@ class _Shapes:
     def hook_shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
         sizes = zip(self._point.axes[1:], self._point.shape, strict=True)
         return {self._point.name: (tuple(n for axis, n in sizes if axis != "p"), "float32")}
+
+    def provenance(self) -> dict[str, str]:
+        return {"weights_digest": self._model.digest()}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ _SPEC = "SCENARIO[,NAME=VALUE]...:OBJECT[:OUTCOME]"
 @click.option("--keep", multiple=True, required=True, metavar=_SPEC,
               help='Where it is, or an outcome: "treechop,steps=160:*_log:mined_log". May be repeated.')
 @click.option("--cause", metavar="NAME=VALUE[,...]",
-              help="Parameters that take the known cause out of the unwanted scene; the selection is scored against it.")
+              help="Parameters that take the known cause out of the unwanted scene, to score the selection by it.")
+@click.option("--pairs", type=click.IntRange(6), default=24, show_default=True,
+              help="Pairs of worlds with and without the cause.")
 @click.option("--train", type=click.IntRange(1), default=8, show_default=True, help="Training seeds.")
 @click.option("--first-train", type=click.IntRange(0), default=700_000, show_default=True, help="The first of them.")
 @click.option("--test", type=click.IntRange(1), default=40, show_default=True, help="Test seeds.")
@@ -44,22 +46,24 @@ _SPEC = "SCENARIO[,NAME=VALUE]...:OBJECT[:OUTCOME]"
 @click.option("--out", type=click.Path(path_type=Path), help="Write the result as .json, with every episode.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def repair_command(agent_name: str, sae_path: Path, unwanted: str, keep: tuple[str, ...], cause: str | None, train: int,
-                   first_train: int, test: int, first_test: int, hook: str | None, slots: int, device: str | None,
-                   out: Path | None, quiet: bool, as_json: bool) -> None:
+def repair_command(agent_name: str, sae_path: Path, unwanted: str, keep: tuple[str, ...], cause: str | None, pairs: int,
+                   train: int, first_train: int, test: int, first_test: int, hook: str | None, slots: int,
+                   device: str | None, out: Path | None, quiet: bool, as_json: bool) -> None:
     """Find latents of SAE that AGENT's unwanted attack hangs on, suppress them, and compare with other methods."""
     if out is not None and out.suffix.lower() != ".json":
         raise HarnessError(f"--out {out}: expected a name that ends in .json")
     bad, good = _scene("--unwanted", unwanted), [_scene("--keep", text) for text in keep]
     name, settings = _head("--unwanted", unwanted)
     without = None if cause is None else load_scenario(name, parameters={
-        **parse_settings([each for each in settings if not each.startswith("steps=")]), **parse_settings(cause.split(","))})
+        **{key: value for key, value in parse_settings(settings).items() if key != "steps"},
+        **parse_settings(cause.split(","))})
     sae = load_sae(sae_path)
     agent = load_agent(agent_name, **({} if device is None else {"device": device}))
     with Ticker(quiet=quiet or as_json) as ticker:
         ticker.start("parts looked at and episodes played", None)
         result = repair(agent, sae, bad, good, train_seeds=range(first_train, first_train + train),
-                        test_seeds=range(first_test, first_test + test), cause=without, hook=hook, slots=slots,
+                        test_seeds=range(first_test, first_test + test), cause=without,
+                        cause_seeds=range(600_000, 600_000 + pairs), hook=hook, slots=slots,
                         progress=ticker.to)
     if out is not None:
         write_json(out, result.as_dict())

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from harness.agent.agent import Agent
@@ -39,15 +40,16 @@ class Carriers:
     """
 
     latents: tuple[int, ...]
-    effects: np.ndarray[tuple[int], np.dtype[np.float64]]
+    effects: npt.NDArray[np.float64]
     note: str
 
 
 def carriers(agent: Agent, sae: Sae, hook: str, scene: Scene, without: Scenario, seeds: Sequence[int]) -> Carriers:
     """Latents that are larger because of the cause, in steps that show the scene's object in view.
 
-    A latent carries the cause if it is larger with it at the same step with a probability of ``CARRIES``, and Wilcoxon's
-    signed-rank test over the episodes' mean differences is below 0.05 after Holm's correction over the latents that fire.
+    A latent carries the cause if it is larger with it at the same step with a probability of ``CARRIES``, and
+    Wilcoxon's signed-rank test over the episodes' mean differences gives p below 0.05 after Holm's correction over the
+    latents that fire.
 
     Args:
         agent: Who plays.
@@ -62,7 +64,8 @@ def carriers(agent: Agent, sae: Sae, hook: str, scene: Scene, without: Scenario,
     """
     pairs = [pair for seed in seeds if len((pair := _twins(agent, hook, scene, without, seed))[0])]
     if len(pairs) < 6:
-        raise HarnessError(f"{scene.object} is in view in {len(pairs)} of {len(seeds)} pairs of worlds, expected 6 at least")
+        raise HarnessError(f"{scene.object} is in view in {len(pairs)} of {len(seeds)} pairs of worlds, expected 6 at "
+                           "least", hint="more training seeds")
     coded = [[sae.encode(torch.from_numpy(side)).numpy().astype(np.float64) for side in pair] for pair in pairs]
     means = np.stack([one.mean(0) - two.mean(0) for one, two in coded])
     signs = np.concatenate([np.sign(one - two) for one, two in coded])
@@ -71,17 +74,17 @@ def carriers(agent: Agent, sae: Sae, hook: str, scene: Scene, without: Scenario,
     larger = 0.5 + signs.mean(0) / 2
     found = tuple(int(j) for j, p in zip(fires, adjusted, strict=True) if p < 0.05 and larger[j] >= CARRIES)
     return Carriers(found, means.mean(0),
-                    f"{len(found)} of {len(fires)} latents that fire carry the cause: larger with it at the same step in "
-                    f"{CARRIES:.0%} at least (ties half), signed-rank p below 0.05 after Holm's correction, over "
-                    f"{len(pairs)} pairs of worlds that differ in nothing else. recall: of these, how many were selected; "
-                    "false discoveries: selected ones that are none of these.")
+                    f"{len(found)} of {len(fires)} latents that fire carry the cause: larger with it at the same step "
+                    f"in {CARRIES:.0%} at least (ties half), signed-rank p below 0.05 after Holm's correction, over "
+                    f"{len(pairs)} pairs of worlds that differ in nothing else. recall: of these, how many were "
+                    "selected; false discoveries: selected ones that are none of these.")
 
 
 def _twins(agent: Agent, hook: str, scene: Scene, without: Scenario, seed: int
-           ) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
+           ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Activations [t, d] with the cause and without it, in steps with the object in view."""
     limit = scene.steps or scene.scenario.episode.max_steps
-    sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])  # type: ignore[type-arg]
+    sides: tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]] = ([], [])
     reader = StateReader([f"in_view:{scene.object}"], [scene.scenario])
     with make_world(scene.scenario) as one, make_world(without) as two:
         world_seed, rng = spawn_streams(seed)

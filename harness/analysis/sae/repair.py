@@ -95,7 +95,7 @@ class Repair(Result):
     note: str
 
     def right(self, arm: Arm, scene: str) -> float:
-        """Share of episodes in which it did the right thing: spared what it should not attack, or kept what it should do."""
+        """Share of episodes in which it spared what it should not attack, or did what it should."""
         share = arm.scenes[scene].share
         return 1 - share if scene == self.unwanted else share
 
@@ -104,7 +104,7 @@ class Repair(Result):
         return min((self.unwanted, *self.keep), key=lambda scene: self.right(arm, scene))
 
     def on_front(self, arm: Arm) -> bool:
-        """Whether no other arm but nulls is at least as good in the unwanted scene and in the worst kept one, and better once."""
+        """Whether no arm but nulls is as good in the unwanted scene and in the worst kept one, and better in one."""
         def place(one: Arm) -> tuple[float, float]:
             return self.right(one, self.unwanted), min(self.right(one, scene) for scene in self.keep)
         own = place(arm)
@@ -143,9 +143,9 @@ class Repair(Result):
         for name in self.keep:
             columns += [f"{name}: {self.counted[name]}", "95 %", "p"]
         return Table(f"{self.title}: repair", (*columns, "worst scene", "Pareto"), tuple(rows),
-                     f"{self.note} 95 %: Wilson's. p: exact McNemar against the agent as it is, over the same seeds; Holm: "
-                     "over the rows. front: no other row but nulls is at least as good both in the unwanted scene and in "
-                     "the worst kept one, and better in one of them.")
+                     f"{self.note} 95 %: Wilson's. p: exact McNemar against the agent as it is, over the same seeds; "
+                     "Holm: over the rows. front: no other row but nulls is at least as good in the unwanted scene and "
+                     "in the worst kept one, and better in one of them.")
 
     def _behaviour(self) -> Table:
         rows: list[tuple[Cell, ...]] = []
@@ -157,28 +157,30 @@ class Repair(Result):
                     moved = getattr(arm.scenes[name], kind) - getattr(base[name], kind)
                     cells += [float(moved.mean()), bootstrap(moved.tolist())]
                 rows.append((*cells, f"{int(arm.scenes[name].reached.sum())} of {len(base[name].reached)}"))
-        own = "; ".join(f"{name}: {base[name].walked.mean():.3g} blocks, {base[name].turned.mean():.3g} degrees a step, "
-                        f"attack in {base[name].attacking.mean():.2f}, object reached in {base[name].reached.mean():.2f}"
+        own = "; ".join(f"{name}: {base[name].walked.mean():.3g} blocks and {base[name].turned.mean():.3g} degrees a "
+                        f"step, attack in {base[name].attacking.mean():.2f} of them"
                         for name in (self.unwanted, *self.keep))
         return Table("other behaviour, less the agent as it is", (
             "method", "scene", "walked", "95 %", "turned", "95 %", "attacking", "95 %", "reached"), tuple(rows),
-            f"As it is: {own}. walked: blocks a step; turned: degrees a step; attacking: share of steps with attack held. "
-            "Paired by seed, percentile bootstrap over episodes. An episode that ends with its log is shorter.")
+            f"As it is: {own}. walked: blocks a step; turned: degrees a step; attacking: share of steps with attack "
+            "held; reached: episodes with the object in reach. Paired by seed, percentile bootstrap over episodes.")
 
     def _training(self) -> Table:
         rows = [(t.candidate.method, t.candidate.words, t.spared, t.kept, (t.spared + t.kept) / 2,
                  "tested" if t.chosen else "") for t in self.tried]
         return Table("on the training seeds", ("method", "edit", "spared", "kept", "score", ""), tuple(rows),
-                     "spared: share of episodes of the unwanted scene without the attack; kept: mean share in the others.")
+                     "spared: share of episodes of the unwanted scene without the attack; kept: mean share of the "
+                     "others with what they count.")
 
     def _found(self) -> Iterator[Table]:
         for kind, parts in self.parts.items():
-            passing = sum(part.score > 0 and not part.apart < APART for part in parts)
+            passing = sum(part.score > 0 for part in parts)
             rows = [(part.name, part.gain, part.cost, part.score, None if np.isnan(part.apart) else part.apart)
                     for part in parts[:_SHOWN]]
-            yield Table(f"{kind}, the best of {len(parts)}; {passing} pass", (kind[:-1], "gain", "cost", "score", "apart"),
-                        tuple(rows), "gain, cost: nats by which the log-odds of attack fall without it in unwanted and in "
-                        f"wanted attack; apart: AUROC of the two kinds of steps, {APART} to pass.")
+            yield Table(f"{kind}, the best of {len(parts)}; {passing} have a score above 0",
+                        (kind[:-1], "gain", "cost", "score", "apart"), tuple(rows),
+                        "gain, cost: nats by which the log-odds of attack fall without it in unwanted and in wanted "
+                        f"attack; apart: AUROC of the two kinds of steps, at least {APART}.")
 
     def _cause(self, cause: Carriers) -> Table:
         rows: list[tuple[Cell, ...]] = []
@@ -186,9 +188,9 @@ class Repair(Result):
             if tried.candidate.parts and tried.candidate.method == "latents zeroed":
                 own, true = set(tried.candidate.parts), set(cause.latents)
                 hit = len(own & true)
-                rows.append((tried.candidate.words, ", ".join(map(str, tried.candidate.parts)), f"{hit} of {len(true)}",
-                             wilson(hit, len(true)), f"{len(own) - hit} of {len(own)}", wilson(len(own) - hit, len(own)),
-                             "tested" if tried.chosen else ""))
+                rows.append((tried.candidate.words, ", ".join(map(str, tried.candidate.parts)),
+                             f"{hit} of {len(true)}", wilson(hit, len(true)), f"{len(own) - hit} of {len(own)}",
+                             wilson(len(own) - hit, len(own)), "tested" if tried.chosen else ""))
         return Table("what the selection found of the true cause", (
             "edit", "latents", "recall", "95 %", "false discoveries", "95 %", ""), tuple(rows), cause.note)
 
@@ -199,7 +201,8 @@ def _mcnemar(one: Conduct, two: Conduct) -> float:
 
 def repair(agent: Agent, sae: Sae, unwanted: Scene, keep: Sequence[Scene], *, train_seeds: Sequence[int] = range(
         700_000, 700_008), test_seeds: Sequence[int] = range(800_000, 800_040), cause: Scenario | None = None,
-        hook: str | None = None, slots: int = 8, progress: Progress | None = None) -> Repair:
+        cause_seeds: Sequence[int] = range(600_000, 600_024), hook: str | None = None, slots: int = 8,
+        progress: Progress | None = None) -> Repair:
     """Find latents tied to an unwanted attack, suppress them, and compare with other methods.
 
     Args:
@@ -209,15 +212,16 @@ def repair(agent: Agent, sae: Sae, unwanted: Scene, keep: Sequence[Scene], *, tr
         keep: Where it is.
         train_seeds: For everything that is selected or fitted.
         test_seeds: For everything that is reported.
-        cause: The unwanted scene with its true cause taken away, where that is known: the latents that carry the cause
-            are then found by interventions on the world, and the selection is scored against them.
+        cause: The unwanted scene with its true cause taken away, where that is known: the latents that carry the
+            cause are then found by interventions on the world, and the selection is scored against them.
+        cause_seeds: For the pairs of worlds with and without the cause.
         hook: Where to act; else where the SAE was trained.
         slots: Episodes that share a forward pass, and that see the same draw of a null.
         progress: Called with (episodes and parts done, in all, roughly).
 
     Raises:
-        HarnessError: for no scene to keep, scenes of one name, seeds that both train and test, an SAE without a hook, or
-            when a scene fails or holds no attack.
+        HarnessError: for no scene to keep, scenes of one name, seeds that both train and test, an SAE without a hook,
+            or when a scene fails or holds no attack.
         InterventionError: for an SAE that does not fit the agent.
     """
     where = hook or sae.hook
@@ -234,12 +238,12 @@ def repair(agent: Agent, sae: Sae, unwanted: Scene, keep: Sequence[Scene], *, tr
     for name, words, null, edits_of in _arms(agent, where, sae, [t.candidate for t in tried if t.chosen], list(active)):
         arms.append(Arm(name, words, null, {scene.name: _blocks(agent, scene, test_seeds, edits_of, slots, tick)
                                             for scene in scenes}))
-    true = None if cause is None else carriers(agent, sae, where, unwanted, cause, train_seeds)
+    true = None if cause is None else carriers(agent, sae, where, unwanted, cause, cause_seeds)
     said = {"unwanted": unwanted.name, "keep": [scene.name for scene in keep], "train_seeds": list(train_seeds),
             "test_seeds": list(test_seeds), "hook": where, "slots": slots, "sae": sae.digest()}
-    note = (f"{int(practice.during(True).sum())} steps of unwanted and {int(practice.during(False).sum())} of wanted attack "
-            f"to select from, {len(train_seeds)} training seeds; attacked: attack held for {HELD} steps with the object in "
-            f"reach. Nulls: another draw for every {slots} seeds.")
+    note = (f"{int(practice.during(True).sum())} steps of unwanted and {int(practice.during(False).sum())} of wanted "
+            f"attack to select from, {len(train_seeds)} training seeds; attacked: attack held for {HELD} steps with "
+            f"the object in reach. Nulls: another draw for every {slots} seeds.")
     return Repair({"analysis": "sae repair", "arguments": said, "agent": agent.description},
                   f"{agent_title(agent.name, agent.description)} at {where}", unwanted.name,
                   tuple(scene.name for scene in keep), tuple(arms), tuple(tried), parts,
@@ -252,7 +256,8 @@ def _check(agent: Agent, sae: Sae, hook: str | None, unwanted: Scene, keep: Sequ
         raise HarnessError("the SAE does not say where it was trained", hint="say it with --hook")
     SaeSplice(hook, sae=sae).check(agent)
     if not keep:
-        raise HarnessError("expected a scene at least in which attack is wanted", hint="--keep 'treechop:*_log:mined_log'")
+        raise HarnessError("expected a scene at least in which attack is wanted",
+                           hint="--keep 'treechop:*_log:mined_log'")
     names = [scene.name for scene in (unwanted, *keep)]
     if len(set(names)) < len(names):
         raise HarnessError(f"expected scenes of different names, got {', '.join(names)}")
@@ -296,5 +301,5 @@ def _arms(agent: Agent, hook: str, sae: Sae, chosen: Sequence[Candidate], active
 
 def _blocks(agent: Agent, scene: Scene, seeds: Sequence[int], edits_of: Callable[[int], Sequence[Intervention]],
             slots: int, tick: Callable[[int], None]) -> Conduct:
-    return Conduct.joined([play_scene(agent, scene, seeds[start:start + slots], edits_of(block), slots=slots, ticked=tick)
-                           for block, start in enumerate(range(0, len(seeds), slots))])
+    return Conduct.joined([play_scene(agent, scene, seeds[start:start + slots], edits_of(block), slots=slots,
+                                      ticked=tick) for block, start in enumerate(range(0, len(seeds), slots))])

@@ -148,7 +148,7 @@ def _padded(parts: Sequence[tuple[bool, Mapping[str, Any]]], hook: str) -> Pract
     for unwanted, words in ((True, "unwanted"), (False, "wanted")):
         if found.during(unwanted).sum() < 2:
             raise HarnessError(f"the training episodes hold {int(found.during(unwanted).sum())} steps of {words} "
-                               "attack, so nothing can be selected", hint="more training episodes, or more steps of each")
+                               "attack, so nothing can be selected", hint="more training seeds, or longer episodes")
     return found
 
 
