@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Interval", "block_bootstrap", "block_means", "bootstrap", "holm", "mcnemar_exact", "newcombe",
-           "percentile_interval", "rank_p", "signed_rank_p", "spearman", "wilson"]
+__all__ = ["Interval", "auroc", "benjamini_hochberg", "block_bootstrap", "block_means", "bootstrap", "holm",
+           "mcnemar_exact", "mutual_information", "newcombe", "percentile_interval", "rank_p", "signed_rank_p", "spearman",
+           "wilson"]
 
 
 class Interval(NamedTuple):
@@ -93,6 +94,49 @@ def holm(p_values: Sequence[float]) -> list[float]:
         least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = least
     return adjusted
+
+
+def benjamini_hochberg(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Adjusted p-values, "q" (Y. Benjamini and Y. Hochberg, 1995): of those below q, a share of q is false on average.
+
+    Args:
+        p_values: Any shape, all of one family.
+
+    Returns:
+        float64 of that shape.
+    """
+    from scipy.stats import false_discovery_control
+
+    p = np.asarray(p_values, np.float64)
+    return np.asarray(false_discovery_control(p, axis=None)).reshape(p.shape)
+
+
+def auroc(values: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Area under the ROC curve: the chance that a value with the label exceeds one without, ties counting half.
+
+    Args:
+        values: Numbers [n].
+        labels: Yes or no [n].
+
+    Returns:
+        NaN where all labels are the same.
+    """
+    from scipy.stats import rankdata
+
+    yes = np.asarray(labels, bool)
+    n, n_yes = yes.size, int(yes.sum())
+    if n_yes in (0, n):
+        return float("nan")
+    return float((rankdata(np.asarray(values))[yes].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * (n - n_yes)))
+
+
+def mutual_information(one: npt.ArrayLike, two: npt.ArrayLike) -> float:
+    """Mutual information of two yes-or-no series [n] in bits, from their counts as they are."""
+    a, b = np.asarray(one, bool), np.asarray(two, bool)
+    joint = np.array([[np.mean((a == x) & (b == y)) for y in (False, True)] for x in (False, True)])
+    alone = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    there = joint > 0
+    return float((joint[there] * np.log2(joint[there] / alone[there])).sum())
 
 
 def rank_p(value: float, null: Sequence[float]) -> float:

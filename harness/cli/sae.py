@@ -17,6 +17,7 @@ from harness.analysis.sae.store import MANIFEST, ActivationStore
 from harness.analysis.sae.train import LOG, train_saes
 from harness.cli.analyse import print_tables
 from harness.cli.compare import recordings_in
+from harness.cli.latents import name, page, steer
 from harness.cli.names import AGENT, SCENARIO, bytes_in_words, echo_json
 from harness.cli.progress import Ticker
 from harness.cli.sae_repair import repair_command
@@ -200,4 +201,5 @@ def evaluate(paths: tuple[str, ...], everything: bool, window: int, least: float
         print_tables(result.tables())
 
 
-sae.add_command(repair_command)
+for command in (steer, name, page, repair_command):
+    sae.add_command(command)

@@ -229,15 +229,22 @@ class SteveAgent(VPTAgent):
         """As for ``VPTAgent``; a goal that has yet to be drawn (``begin``) is the prior's mean."""
         return super().look_ahead(frames, self.begin(_own(state), None), hooks)
 
-    def look_embedded(self, embeds: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
-        """As for ``VPTAgent``; a goal that has yet to be drawn (``begin``) is the prior's mean."""
+    def look_embedded(self, embeds: Tensor, state: VPTState, start: int = 0) -> tuple[VPTOutput, VPTState]:
+        """As for ``VPTAgent``; a goal that has yet to be drawn (``begin``) is the prior's mean.
+
+        Raises:
+            AgentError: for a ``start``: the goal is added to the embedding.
+        """
+        if start:
+            raise AgentError("a goal is added to the embedding, so the blocks run from the first on")
         return super().look_embedded(embeds, self.begin(_own(state), None))
 
     def _forward(self, frames: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
         out, after = self.policy(frames, first, state, self._goals_of(state), self.cond_scale)
         return self._said(out), SteveState.around(after, _own(state).goals)
 
-    def _forward_embedded(self, embeds: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+    def _forward_embedded(self, embeds: Tensor, first: Tensor, state: VPTState, start: int
+                          ) -> tuple[VPTOutput, VPTState]:
         out, after = self.policy.forward_told(embeds, first, state, self._goals_of(state), self.cond_scale)
         return self._said(out), SteveState.around(after, _own(state).goals)
 

@@ -305,7 +305,7 @@ class VPTAgent(BatchAgent):
                 state = self.look_embedded(part, state)[1]
         return state
 
-    def look_embedded(self, embeds: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
+    def look_embedded(self, embeds: Tensor, state: VPTState, start: int = 0) -> tuple[VPTOutput, VPTState]:
         """The transformer alone, over frames of several episodes side by side that are given as ``hook_embed``.
 
         Gradients flow back to the embeddings, and to activations that a hook keeps, unless the caller switches them
@@ -314,17 +314,19 @@ class VPTAgent(BatchAgent):
         Args:
             embeds: Float [n, t, d], as the image network gave them.
             state: The memory of n episodes (``repeated`` makes it of one); it is left as it is.
+            start: Begin at this block, ``embeds`` being what goes into it (behind the last, what comes out of it).
 
         Returns:
             What the policy says, with b = n (under guidance, of the mixture), and the memory after the last frames.
         """
         given = embeds.to(self._device, next(self.policy.parameters()).dtype)
         with self._settings():
-            return self._forward_embedded(given, self._not_first.expand(*given.shape[:2]), state)
+            return self._forward_embedded(given, self._not_first.expand(*given.shape[:2]), state, start)
 
-    def _forward_embedded(self, embeds: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
-        """The rest of ``_forward``, from embeddings [b, t, d]."""
-        return self.policy.forward_embedded(embeds, first, state)
+    def _forward_embedded(self, embeds: Tensor, first: Tensor, state: VPTState, start: int
+                          ) -> tuple[VPTOutput, VPTState]:
+        """The rest of ``_forward``, from embeddings [b, t, d], or what goes into a block."""
+        return self.policy.forward_embedded(embeds, first, state, start)
 
     def _look(self, frames: Tensor, state: VPTState, names: Sequence[str]
               ) -> tuple[dict[str, npt.NDArray[np.float32]], VPTState, dict[str, Tensor]]:

@@ -162,12 +162,17 @@ class VPTPolicy(nn.Module):
         """The rest of the image network: from ``maps`` [b, t, n_flat] to embeddings [b, t, d]."""
         return image_readout(self.net, maps, self.hook_stack)
 
-    def forward_embedded(self, x: Tensor, first: Tensor, state: VPTState) -> tuple[VPTOutput, VPTState]:
-        """The rest of ``forward``, from the embeddings [b, t, d] that ``embed`` gave."""
+    def forward_embedded(self, x: Tensor, first: Tensor, state: VPTState, start: int = 0
+                         ) -> tuple[VPTOutput, VPTState]:
+        """The rest of ``forward``, from the embeddings [b, t, d] that ``embed`` gave.
+
+        With a ``start``, x is what goes into that block (``hook_resid_pre``; behind the last block, what comes out of
+        it), and the blocks before it neither run nor remember.
+        """
         hooks, net = self.hook_stack, self.net
         biases = _Visibility(first, self.config.window, x.dtype)
-        keys, values = [], []
-        for i, block in enumerate(net.recurrent_layer.blocks):  # type: ignore[union-attr,arg-type]
+        keys, values = list(state.keys[:start]), list(state.values[:start])
+        for i, block in list(enumerate(net.recurrent_layer.blocks))[start:]:  # type: ignore[union-attr,arg-type]
             x, k, v = block_forward(block, x, (state.keys[i], state.values[i]), biases.bias(state.masks[i]),
                                     self.config.heads, self._names[i], hooks)
             keys.append(k[:, -self.config.window:])
