@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = ["Interval", "auroc", "benjamini_hochberg", "block_bootstrap", "block_means", "bootstrap", "holm",
-           "mcnemar_exact", "mutual_information", "newcombe", "percentile_interval", "rank_p", "signed_rank_p", "spearman",
-           "wilson"]
+           "mcnemar_exact", "mutual_information", "newcombe", "percentile_interval", "rank_p", "signed_rank_p",
+           "spearman", "wilson"]
 
 
 class Interval(NamedTuple):

@@ -84,7 +84,8 @@ def test_the_latent_is_found_and_its_suppression_mends_where_random_ones_do_not(
     assert others.null and others.scenes["villager"].done.all() and others.scenes["trunk"].done.all()
     assert arms["latents zeroed, elsewhere"].null
     assert repaired.worst(arms["as it is"]) == "villager" and not repaired.on_front(arms["as it is"])
-    assert {"units", "heads", "steering", "erasure"} <= set(arms)
+    assert {"units", "steering", "erasure"} <= set(arms)
+    assert "heads" not in arms and "nothing to test: heads" in repaired.note, "head 0 holds SKY and ROOF: no score"
 
 
 def test_the_cause_is_found_by_playing_the_world_twice(repaired: Repair) -> None:

@@ -21,6 +21,7 @@ from harness.analysis.result import Result, Table
 from harness.analysis.sae.store import ActivationStore, StoredStep, StoreWriter
 from harness.analysis.sae.tokens import token_layout
 from harness.errors import LabelsError, WeightsError
+from harness.statistics import auroc
 
 __all__ = ["CARRIES", "AttributeLatents", "attribute_latents", "collect_pictures"]
 
@@ -206,15 +207,8 @@ def _class_auroc(x: npt.NDArray[np.float64], label: Int, attribute: Int) -> npt.
 
 def _within(x: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_], group: Int) -> npt.NDArray[np.float64]:
     """AUROC of yes and no within each group that has both, the mean over groups; x [n, latent]."""
-    from scipy.stats import rankdata
-
-    found = []
-    for each in np.unique(group):
-        here = group == each
-        yes, n = positive[here], int(here.sum())
-        k = int(yes.sum())
-        if 0 < k < n:
-            found.append((rankdata(x[here], axis=0)[yes].sum(0) - k * (k + 1) / 2) / (k * (n - k)))
+    both = [here for each in np.unique(group) if 0 < positive[here := group == each].sum() < here.sum()]
+    found = [[auroc(column, positive[here]) for column in x[here].T] for here in both]
     if not found:
         raise LabelsError("no group has both values, so they cannot be told apart")
     return np.asarray(np.mean(found, 0))

@@ -244,6 +244,8 @@ def repair(agent: Agent, sae: Sae, unwanted: Scene, keep: Sequence[Scene], *, tr
     note = (f"{int(practice.during(True).sum())} steps of unwanted and {int(practice.during(False).sum())} of wanted "
             f"attack to select from, {len(train_seeds)} training seeds; attacked: attack held for {HELD} steps with "
             f"the object in reach. Nulls: another draw for every {slots} seeds.")
+    if empty := [method for method, offers in offered.items() if not offers]:
+        note += f" No part passes, so nothing to test: {', '.join(empty)}."
     return Repair({"analysis": "sae repair", "arguments": said, "agent": agent.description},
                   f"{agent_title(agent.name, agent.description)} at {where}", unwanted.name,
                   tuple(scene.name for scene in keep), tuple(arms), tuple(tried), parts,

@@ -27,6 +27,7 @@ from harness.errors import AgentError, HarnessError
 from harness.intervention import LinearErasure, MeanAblation, SaeSplice, Steering, ZeroAblation
 from harness.intervention.feature.edit import shared_hooks
 from harness.intervention.intervention import Intervention
+from harness.statistics import auroc
 
 __all__ = ["Candidate", "Part", "Practice", "active_latents", "attack_log_odds", "candidates", "practise", "rank_parts"]
 
@@ -187,14 +188,8 @@ def active_latents(sae: Sae, practice: Practice) -> dict[int, float]:
     """Latents that fire in ``FIRES`` of the steps of unwanted attack, and how far apart the two kinds of attack are."""
     from_x = [sae.encode(torch.from_numpy(practice.x[practice.during(kind)])).numpy() for kind in (True, False)]
     fires = (from_x[0] > 0).mean(0)
-    return {int(j): _apart(from_x[0][:, j], from_x[1][:, j]) for j in np.flatnonzero(fires >= FIRES)}
-
-
-def _apart(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> float:
-    """Probability that a value of the first is larger than one of the second, ties counted half."""
-    ordered = np.sort(two)
-    below = np.searchsorted(ordered, one, "left") + np.searchsorted(ordered, one, "right")
-    return float(below.mean() / (2 * len(two)))
+    values, kind = np.concatenate(from_x), np.repeat([True, False], [len(side) for side in from_x])
+    return {int(j): auroc(values[:, j], kind) for j in np.flatnonzero(fires >= FIRES)}
 
 
 def candidates(agent: Agent, sae: Sae, hook: str, practice: Practice, ticked: Callable[[int], None] = lambda n: None
