@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     from harness.analysis.probe import Probes, probes
     from harness.analysis.readout import Readout, read_out
     from harness.analysis.result import Result, Table
+    from harness.analysis.sae.closed_loop import ClosedLoop, steer_episodes
     from harness.analysis.sae.collect import collect_episodes, collect_recordings, collect_videos
+    from harness.analysis.sae.consistency import DoConsistency, do_consistency
     from harness.analysis.sae.evaluate import LossRecovered, SaeFit, loss_recovered, sae_fit
+    from harness.analysis.sae.frames import LatentFrames, latent_frames
+    from harness.analysis.sae.naming import LatentNames, name_latents
     from harness.analysis.sae.recipe import SaeRecipe
+    from harness.analysis.sae.steerability import Steerability, steerability
     from harness.analysis.sae.store import ActivationStore
     from harness.analysis.sae.train import train_saes
     from harness.analysis.saliency.maps import saliency_maps
@@ -39,10 +44,14 @@ _DOOR = {
     "AttentionMaps": "attention",
     "AttentionProfile": "attention_profiles",
     "Classification": "classification",
+    "ClosedLoop": "sae.closed_loop",
     "Comparison": "comparison",
+    "DoConsistency": "sae.consistency",
     "Effect": "effects",
     "KeyFrames": "keyframes",
     "LabelledPictures": "labelled_pictures",
+    "LatentFrames": "sae.frames",
+    "LatentNames": "sae.naming",
     "LossRecovered": "sae.evaluate",
     "MemoryEffects": "memory_knockout",
     "Patching": "patching",
@@ -52,6 +61,7 @@ _DOOR = {
     "SaeFit": "sae.evaluate",
     "SaeRecipe": "sae.recipe",
     "Saliency": "saliency.result",
+    "Steerability": "sae.steerability",
     "Suppression": "classification",
     "SuppressionEffect": "classification",
     "Table": "result",
@@ -64,17 +74,22 @@ _DOOR = {
     "collect_videos": "sae.collect",
     "compare": "comparison",
     "difference_of_means": "means",
+    "do_consistency": "sae.consistency",
     "effect": "effects",
     "key_frames": "keyframes",
+    "latent_frames": "sae.frames",
     "loss_recovered": "sae.evaluate",
     "mean_activation": "means",
     "memory_effects": "memory_knockout",
+    "name_latents": "sae.naming",
     "privileged_state": "privileged",
     "probes": "probe",
     "read_labels": "labelled_pictures",
     "read_out": "readout",
     "sae_fit": "sae.evaluate",
     "saliency_maps": "saliency.maps",
+    "steer_episodes": "sae.closed_loop",
+    "steerability": "sae.steerability",
     "suppression_effect": "classification",
     "train_saes": "sae.train",
 }
@@ -84,10 +99,14 @@ __all__ = [
     "AttentionMaps",
     "AttentionProfile",
     "Classification",
+    "ClosedLoop",
     "Comparison",
+    "DoConsistency",
     "Effect",
     "KeyFrames",
     "LabelledPictures",
+    "LatentFrames",
+    "LatentNames",
     "LossRecovered",
     "MemoryEffects",
     "Patching",
@@ -97,6 +116,7 @@ __all__ = [
     "SaeFit",
     "SaeRecipe",
     "Saliency",
+    "Steerability",
     "Suppression",
     "SuppressionEffect",
     "Table",
@@ -109,17 +129,22 @@ __all__ = [
     "collect_videos",
     "compare",
     "difference_of_means",
+    "do_consistency",
     "effect",
     "key_frames",
+    "latent_frames",
     "loss_recovered",
     "mean_activation",
     "memory_effects",
+    "name_latents",
     "privileged_state",
     "probes",
     "read_labels",
     "read_out",
     "sae_fit",
     "saliency_maps",
+    "steer_episodes",
+    "steerability",
     "suppression_effect",
     "train_saes",
 ]

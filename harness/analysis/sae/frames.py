@@ -31,7 +31,6 @@ __all__ = ["LatentFrames", "TopFrame", "latent_frames"]
 _APART = 20
 """Steps between two pictures of a recording: a second."""
 _BINS = 40
-_OCCLUSION = Settings(patch=32, stride=16)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class TopFrame:
     """A picture in which a latent is large.
 
     Attributes:
-        recording: Its id.
+        recording: Name of its folder.
         step: Which.
         value: The latent's, the largest over tokens.
         picture: uint8 [360, 640, 3].
@@ -119,7 +118,7 @@ def latent_frames(recordings: Sequence[Recording], agent: Agent, sae: Sae, laten
                 heat = found[number][step, -rows * columns:, i].reshape(rows, columns)
             else:
                 heat = _occluded(below, recording, step, sae, latent)
-            frames.append(TopFrame(recording.id, step, value, np.asarray(recording.agent_pov[step]),
+            frames.append(TopFrame(recording.path.name, step, value, np.asarray(recording.agent_pov[step]),
                                    np.asarray(heat, np.float32)))
             tick(1)
         values = np.concatenate([each[..., i].max(1) for each in found])
@@ -153,8 +152,9 @@ def _occluded(below: Downstream, recording: Recording, step: int, sae: Sae, late
     size = agent.policy.config.image_shape[:2]
     frame = torch.from_numpy(policy_frame(recording.agent_pov[step], *size)).to(agent.policy.device)
     picture = frame.to(next(agent.policy.parameters()).dtype) / 255.0
+    patches = Settings(patch=size[0] // 4, stride=size[0] // 8)
     with torch.no_grad():
-        return saliency_map("occlusion", _LatentTarget(agent, state, below.hook, sae, latent), picture, _OCCLUSION)
+        return saliency_map("occlusion", _LatentTarget(agent, state, below.hook, sae, latent), picture, patches)
 
 
 @dataclass(frozen=True)

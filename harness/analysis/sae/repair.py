@@ -285,20 +285,25 @@ def _try(agent: Agent, offered: Sequence[Candidate], unwanted: Scene, keep: Sequ
 def _arms(agent: Agent, hook: str, sae: Sae, chosen: Sequence[Candidate], active: Sequence[int]
           ) -> Iterator[tuple[str, str, bool, Callable[[int], Sequence[Intervention]]]]:
     """Name, words, whether it is a null, and the edits of each block of seeds."""
-    yield "as it is", "", False, lambda block: ()
+    def same(edits: Sequence[Intervention]) -> Callable[[int], Sequence[Intervention]]:
+        return lambda block: edits
+
+    def drawn(others: Sequence[int], n: int) -> Callable[[int], Sequence[Intervention]]:
+        return lambda block: (SaeSplice(hook, sae=sae, mode="zero", latents=tuple(
+            int(j) for j in np.random.default_rng(block).choice(others, n, replace=False))),)
+
+    def shifted(edit: Intervention) -> Callable[[int], Sequence[Intervention]]:
+        return lambda block: (RandomShift(hook, like=edit, seed=block),)
+
+    yield "as it is", "", False, same(())
     for each in chosen:
-        yield each.method, each.words, False, lambda block, edits=each.edits: edits
+        yield each.method, each.words, False, same(each.edits)
         if not each.parts:
             continue
-        (edit,) = each.edits
-        others = np.setdiff1d(active, each.parts)
-        if len(others) >= len(each.parts) and each.method == "latents zeroed":
-            def draw(block: int, others: Any = others, n: int = len(each.parts)) -> Sequence[Intervention]:
-                picked = np.random.default_rng(block).choice(others, n, replace=False)
-                return (SaeSplice(hook, sae=sae, latents=tuple(int(j) for j in picked), mode="zero"),)
-            yield f"{each.method}, others", f"{len(each.parts)} at random", True, draw
-        yield f"{each.method}, elsewhere", "random direction, as far", True, lambda block, edit=edit: (
-            RandomShift(hook, like=edit, seed=block),)
+        others, n = np.setdiff1d(active, each.parts).tolist(), len(each.parts)
+        if len(others) >= n and each.method == "latents zeroed":
+            yield f"{each.method}, others", f"{n} at random", True, drawn(others, n)
+        yield f"{each.method}, elsewhere", "random direction, as far", True, shifted(each.edits[0])
 
 
 def _blocks(agent: Agent, scene: Scene, seeds: Sequence[int], edits_of: Callable[[int], Sequence[Intervention]],
