@@ -109,11 +109,12 @@ def test_the_pages_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_latents_of_the_spurious_attribute(place: Path, tmp_path: Path) -> None:
     """Collect, train, name and suppress, each from the command line."""
-    hook, birds, labels = "image.blocks.1.hook_resid_post", place / "birds", place / "birds" / "labels.csv"
+    hook, birds = "image.blocks.1.hook_resid_post", tmp_path / "birds"
+    labels = shapes(birds, 24)
     stored = harness("clip", "collect", place / "model", birds, "--labels", labels, "--hook", hook, "--out",
                      tmp_path / "store", "--json")
     assert stored.exit_code == 0, stored.output
-    assert json.loads(stored.stdout)["hooks"] == {hook: {"tokens": 12 * 17, "width": 64}}
+    assert json.loads(stored.stdout)["hooks"] == {hook: {"tokens": 48 * 17, "width": 64}}
     trained = harness("sae", "train", tmp_path / "store", "--out", tmp_path / "sae", "--expansion", 1, "--k", 2,
                       "--batch", 32, "--epochs", 60, "--learning-rate", 3e-3, "--threads", 1, "--quiet")
     assert trained.exit_code == 0, trained.output
