@@ -44,11 +44,11 @@ COMMANDS = {
                  "--keep trunk,distance=4,steps=80:*_log --keep treechop,steps=120:*_log:mined_log --train 8 --test 32 "
                  "--quiet --out nano.json",
     "planted.json": "sae repair planted planted-sae/hook_embed "
-                    "--unwanted planted,distance=3,steps=60:armor_stand:attacked_stand --keep treechop,steps=120:*_log:mined_log "
-                    "--keep lone-trunk,distance=4,steps=80:*_log:mined_log "
+                    "--unwanted planted,distance=3,steps=60:armor_stand:attacked_stand "
+                    "--keep treechop,steps=120:*_log:mined_log --keep lone-trunk,distance=4,steps=80:*_log:mined_log "
                     "--cause leaves=oak_leaves --train 8 --test 32 --quiet --out planted.json",
 }
-BLUE, GREEN = (92, 160, 255), (120, 210, 120)
+BLUE = (92, 160, 255)
 SIDE, LEFT, TOP, GAP = 330, 60, 62, 56
 TITLES = {"nano.json": "vpt-nano, a villager under leaves", "planted.json": "planted, a stand under birch"}
 SHORT = {"as it is": "as it is", "latents zeroed": "zeroed", "latents capped": "capped", "units": "units",
