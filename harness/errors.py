@@ -3,6 +3,7 @@
     HarnessError                  anything the user can mend; the command line prints it and exits with 2
       ScenarioError               a scenario file: unknown key, block, creature, name; bad value
       WorldError                  a world refused an action, a command, a snapshot; an engine is missing
+        GameError                 a game's process died, hung, or sent what makes no sense; reset starts another
       AgentError                  an agent definition: unknown name, unknown keyword
         WeightsError              a weights file: missing, wrong name, wrong shape, wrong digest
         HookError                 a hook name or glob that matches nothing
@@ -25,6 +26,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "AgentError",
+    "GameError",
     "HarnessError",
     "HookError",
     "InterventionError",
@@ -73,6 +75,10 @@ class ScenarioError(HarnessError):
 
 class WorldError(HarnessError):
     """A world that cannot be made, commanded, stepped or restored."""
+
+
+class GameError(WorldError):
+    """A game's process that died, hung, or sent what makes no sense. It is gone; the next reset starts another."""
 
 
 class AgentError(HarnessError):

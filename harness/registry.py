@@ -19,6 +19,11 @@ __all__ = ["TABLES", "Plugin", "broken_distributions", "data_dir", "installed", 
 TABLES: dict[str, dict[str, str]] = {
     "harness.worlds": {
         "blockworld": "harness.world.blockworld.world:BlockWorld",
+        "minerl": "harness.world.minerl:MineRLWorld",
+        "minestudio": "harness.world.minestudio:MineStudioWorld",
+        "mcio": "harness.world.mcio:MCioWorld",
+        "gymnasium": "harness.world.gymnasium_world:GymnasiumWorld",
+        "remote": "harness.world.remote:RemoteWorld",
         "video": "harness.world.video:VideoWorld",
     },
     "harness.agents": {

@@ -16,12 +16,12 @@ ROOMS = (
 )
 GROUND = {"errors", "registry", "provenance", "statistics"}
 TORCH_ALLOWED = (
-    "agent/load.py", "agent/weights_file.py", "agent/released.py", "agent/hooks.py", "agent/sae.py",
-    "agent/vpt/", "agent/clip/", "agent/mineclip/", "agent/steve/", "training/",
+    "agent/load.py", "agent/weights_file.py", "agent/released.py", "agent/hooks.py", "agent/vpt/",
+    "agent/sae.py", "agent/clip/", "agent/mineclip/", "agent/steve/", "training/",
     "intervention/feature.py", "intervention/memory.py", "analysis/saliency/", "analysis/memory_knockout.py",
     "analysis/patching.py", "analysis/probe.py", "analysis/readout.py", "analysis/steerability.py", "analysis/sae/",
 )
-ENGINES = {"minerl": "world/minerl.py", "minestudio": "world/minestudio.py", "mcio": "world/mcio.py"}
+ENGINES = {"minerl": "world/minerl.py", "minestudio": "world/minestudio.py", "mcio_ctrl": "world/mcio_driver.py"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if "_data" not in p.parts)
 
 

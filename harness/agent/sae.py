@@ -139,7 +139,7 @@ class Sae:
     def _chosen(self, pre: Tensor) -> Tensor:
         if self.activation == "relu":
             return pre.relu()
-        if self.activation == "jumprelu":
+        if self.threshold is not None:
             return pre.relu() * (pre > self.threshold)
         assert self.k is not None
         values, places = pre.topk(self.k, dim=-1, sorted=False)
@@ -167,11 +167,11 @@ def save_sae(sae: Sae, folder: str | Path) -> Path:
         "reshape_activations": "none", **({"k": sae.k, "rescale_acts_by_decoder_norm": False} if sae.k else {}),
         "metadata": {"sae_lens_version": FORMAT_VERSION, "sae_lens_training_version": None, **sae.metadata},
     }
-    for name, write in ((WEIGHTS, lambda path: save_file(tensors, path)),
-                        (CONFIG, lambda path: path.write_text(json.dumps(config, indent=1) + "\n", "utf-8"))):
-        part = folder / f".{name}.part"
-        write(part)
-        part.replace(folder / name)
+    part = {name: folder / f".{name}.part" for name in (WEIGHTS, CONFIG)}
+    save_file(tensors, part[WEIGHTS])
+    part[CONFIG].write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    for name, path in part.items():
+        path.replace(folder / name)
     return folder
 
 

@@ -67,7 +67,8 @@ def _pixels(sight: _Sight) -> int:
     assert ids is not None
     seen = np.isin(ids, list(sight.numbers))
     # A world that draws only the columns that an agent reads shows a sample of the picture.
-    return int((seen if parts is None else seen & (parts != HUD_PART)).sum()) * POV_SHAPE[1] // ids.shape[1]
+    there = int((seen if parts is None else seen & (parts != HUD_PART)).sum())
+    return there * POV_SHAPE[1] // int(ids.shape[1])
 
 
 def _share(sight: _Sight) -> float:

@@ -133,7 +133,7 @@ class Engine(Protocol):
         """End a worker by force, and only it; ``Ended`` follows. One that is gone already is no error."""
 
     def close(self) -> None:
-        """End all workers at once, with nobody told. What they finished is on disk."""
+        """End all workers at once, with nobody told. What they finished is on disk. ``start`` may follow."""
 
 
 class InlineEngine:

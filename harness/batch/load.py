@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.agent.load import read_agent_definition
+from harness.batch.claims import CLAIM_KEYS, Claim, Statistics, read_claims
 from harness.batch.metrics import USUAL, Metric, Target, find_target
 from harness.batch.options import Options
 from harness.batch.suite import Cell, Suite
@@ -26,10 +27,10 @@ from harness.scenario.problem import Problem, ScenarioFileError
 from harness.scenario.schema import Scenario
 from harness.scenario.source import MAX_BYTES, Entry, Node, Place, Source, SourceProblem, read_tree
 
-__all__ = ["CELL_KEYS", "TOP_KEYS", "SuiteFileError", "load_suite", "parse_suite", "suite_names"]
+__all__ = ["CELL_KEYS", "TOP_KEYS", "SuiteFileError", "find_suite", "load_suite", "parse_suite", "suite_names"]
 
 TOP_KEYS = ("name", "description", "labels", "defaults", "matrix", "include", "exclude", "metrics", "budget", "timeout",
-            "retries", "record")
+            "retries", "record", *CLAIM_KEYS)
 CELL_KEYS = ("scenario", "agent", "steps", "seeds", "episodes", "intervene", "backend")
 MOST_CELLS = 10_000
 MOST_SEEDS = 1_000_000_000
@@ -63,7 +64,7 @@ def load_suite(path_or_name: str | Path, *, only: Sequence[str] = ()) -> Suite:
     Raises:
         SuiteError: listing every problem in the file, each with file, line and column.
     """
-    path = _locate(path_or_name)
+    path = find_suite(path_or_name)
     try:
         data = path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
     except OSError as problem:
@@ -86,7 +87,12 @@ def parse_suite(text: str, *, name: str = "<text>", only: Sequence[str] = ()) ->
     return _Reader(Source(name, text), "unnamed", None).suite(only)
 
 
-def _locate(path_or_name: str | Path) -> Path:
+def find_suite(path_or_name: str | Path) -> Path:
+    """The file of a suite.
+
+    Raises:
+        SuiteError: when there is none.
+    """
     text = str(path_or_name)
     if isinstance(path_or_name, str) and text in suite_names():
         return data_dir("scenarios") / "suites" / f"{text}.yaml"
@@ -159,9 +165,25 @@ class _Reader:
                  if (cell := self.cell(combination, list(axes), labels, defaults, kept(combination))) is not None]
         if not self.problems and "metrics" in top and not only:  # what is left out may have it
             self.unmeasured(cells, top["metrics"].node.place)
+        claims, statistics = self.claims(top, combinations, cells)
         self.stop()
         return Suite(name, " ".join(description.split()), tuple(axes), tuple(cells), digest=digest(self.source.text),
-                     **options)
+                     claims=claims, statistics=statistics, **options)
+
+    def claims(self, top: Mapping[str, Entry], combinations: Sequence[_Combination], cells: Sequence[Cell]
+               ) -> tuple[tuple[Claim, ...], Statistics]:
+        """The claims whose cells are played; two that are compared have seeds in common."""
+        lacking = {(cell.name, metric.name) for cell in cells for metric in self.metrics
+                   if not metric.measurable(cell.target, cell.scenario.outcomes)}
+        every = [{axis: value.plain for axis, value in each.axes.items()} for each in combinations]
+        claims, statistics = read_claims(top, every, [metric.name for metric in self.metrics], self.complain, lacking)
+        seeds = {cell.name: set(cell.seeds) for cell in cells if claims}
+        kept = tuple(claim for claim in claims if claim.cell in seeds and (claim.other or claim.cell) in seeds)
+        for claim in kept:
+            if claim.other and not seeds[claim.cell] & seeds[claim.other]:
+                self.complain(f"hypotheses: [{claim.cell}] and [{claim.other}] have no seed in common", None,
+                              "cells are compared seed by seed: give both the same")
+        return kept, statistics
 
     def unmeasured(self, cells: Sequence[Cell], place: Place) -> None:
         """A metric that no cell has is a mistake; one that some lack is told in the report."""

@@ -158,6 +158,11 @@ class Metric:
         """Whether it measures a target, so that a scenario must have one."""
         return self.analysis is None and self.outcome is None
 
+    @property
+    def is_rate(self) -> bool:
+        """Whether it says of an episode what happened or not, so that it is 0 or 1."""
+        return self.analysis is None and (self.name in RATES or (self.outcome or ("", ""))[1] == "value")
+
     def measurable(self, target: Target | None, outcomes: Collection[str]) -> bool:
         """Whether an episode with this target and these outcomes has such a number."""
         if self.outcome is not None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.batch.judging import Samples
+from harness.batch.labels import label_text
 from harness.batch.metrics import CONDITIONS, RATES, USUAL, Measured, Metric
-from harness.batch.suite import Cell, Trial, label_text
+from harness.batch.suite import Cell, Trial
+from harness.batch.verdicts import Verdict, claims_table, told, verdict_notes
 from harness.provenance import collect_provenance
 from harness.statistics import wilson
 
-__all__ = ["Failure", "Rate", "Report", "Row"]
+__all__ = ["Failure", "Rate", "Report", "Row", "samples_of"]
 
 CONDITIONAL = ("contact", "held", "pressed")
 """Shares that are also given of the episodes that meet a condition."""
@@ -33,6 +36,11 @@ class Rate:
     def of(cls, count: int, n: int) -> Rate:
         """With its interval."""
         return cls(count, n, *wilson(count, n))
+
+    @property
+    def value(self) -> float | None:
+        """The share."""
+        return self.count / self.n if self.n else None
 
     def __str__(self) -> str:
         if not self.n:
@@ -68,6 +76,7 @@ class Row:
         seconds: Wall-clock time of all its episodes; those that share a forward pass count it in full.
         seeds: Of the finished trials.
         values: Metric to its numbers, in the order of ``seeds``; NaN where there is none.
+        key: All that its numbers depend on beside the seed.
     """
 
     cell: Cell
@@ -76,6 +85,7 @@ class Row:
     seconds: float
     seeds: Sequence[int] = ()
     values: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    key: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def finished(self) -> int:
@@ -110,6 +120,11 @@ class Row:
         }
 
 
+def samples_of(rows: Sequence[Row], metrics: Iterable[str]) -> Samples:
+    """Metric to cell name to seed to number."""
+    return {metric: {row.cell.name: row.sample(metric) for row in rows} for metric in metrics}
+
+
 @dataclass(frozen=True)
 class Report:
     """All cells' results.
@@ -124,6 +139,8 @@ class Report:
         batch: Rows of each forward pass.
         metrics: What each trial was asked.
         stopped: Why the run ended before everything was played; None when it did not.
+        verdicts: What became of the suite's claims.
+        spared: Trials that were not needed, since all was decided without them.
     """
 
     suite: str
@@ -135,21 +152,31 @@ class Report:
     batch: int
     metrics: tuple[Metric, ...] = USUAL
     stopped: str | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    spared: int = 0
 
     @property
     def missing(self) -> int:
-        """Trials that are not finished."""
-        return sum(len(row.cell.seeds) - row.finished for row in self.rows)
+        """Trials that are not finished, and were to be."""
+        return sum(len(row.cell.seeds) - row.finished for row in self.rows) - self.spared
 
-    def samples(self) -> dict[str, dict[str, dict[int, float]]]:
-        """Metric to cell (``Row.id``) to seed to number, of the finished trials."""
-        return {metric.name: {row.id: row.sample(metric.name) for row in self.rows} for metric in self.metrics}
+    @property
+    def refuted(self) -> tuple[Verdict, ...]:
+        """The claims that do not hold."""
+        return tuple(verdict for verdict in self.verdicts if verdict.passed is False)
+
+    def samples(self) -> Samples:
+        """Metric to cell name to seed to number, of the finished trials."""
+        return samples_of(self.rows, [metric.name for metric in self.metrics])
 
     def tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
-        """Title, header and rows of each table: shares of all episodes, and of those that meet a condition.
+        """Title, header and rows of each table: shares of all episodes, of those that meet a condition, and verdicts.
 
-        A suite that names its metrics has one table, of these.
+        A suite that names its metrics has one table of these instead of the shares.
         """
+        return [*self._figures(), *([claims_table(self.verdicts)] if self.verdicts else [])]
+
+    def _figures(self) -> list[tuple[str, list[str], list[list[str]]]]:
         if self.metrics != USUAL:
             return [("Metrics: what happened or not as count, share, 95 % interval; else the mean of n trials",
                      *self._metrics())]
@@ -182,6 +209,8 @@ class Report:
         if lacking and any(metric.of_target for metric in self.metrics):
             notes.append(f"no target in {', '.join(lacking)}: "
                          f"{', '.join(m.name for m in self.metrics if m.of_target)} are not measured there")
+        if self.spared:
+            notes.append(f"{self.spared} trials were not needed: all that is claimed of their cells is decided")
         if self.stopped:
             notes.append(f"stopped: {self.stopped}; the same command goes on")
         if self.missing:
@@ -189,7 +218,7 @@ class Report:
         notes += [f"failed: {failure}" for failure in self.failures[:10]]
         if len(self.failures) > 10:
             notes.append(f"failed: {len(self.failures) - 10} more")
-        return notes
+        return notes + verdict_notes(self.verdicts)
 
     def text(self) -> str:
         """For the terminal."""
@@ -199,6 +228,8 @@ class Report:
             lines = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
                      for line in [header, *rows]]
             parts.append("\n".join([title, "", lines[0], "  ".join("-" * width for width in widths), *lines[1:]]))
+        if words := told(self.verdicts):
+            parts.append("\n".join(words))
         notes = "\n".join(self._notes())
         return "\n\n".join([*parts, notes] if notes else parts)
 
@@ -216,7 +247,8 @@ class Report:
         return {
             "suite": self.suite, "description": self.description, "axes": list(self.axes), "batch": self.batch,
             "agents": dict(self.agents), "provenance": collect_provenance().as_dict(),
-            "missing": self.missing, "stopped": self.stopped, "rows": [row.as_dict() for row in self.rows],
+            "missing": self.missing, "stopped": self.stopped, "spared": self.spared,
+            "verdicts": [verdict.as_dict() for verdict in self.verdicts], "rows": [row.as_dict() for row in self.rows],
             "failures": [{"labels": dict(f.trial.cell.labels), "seed": f.trial.seed, "problem": f.problem,
                           "status": f.status}
                          for f in self.failures],

@@ -5,23 +5,30 @@ from __future__ import annotations
 import math
 import os
 import sys
+import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.agent.agent import Agent
 from harness.analysis.words import cast_interventions
+from harness.batch.baseline import Baseline
 from harness.batch.engine import Engine, InlineEngine
 from harness.batch.job import Job, Lane, Order
+from harness.batch.judging import Samples, judge
 from harness.batch.load import load_suite
 from harness.batch.metrics import Measured
+from harness.batch.planning import plan_lines
 from harness.batch.pool import LocalEngine
-from harness.batch.report import Failure, Report, Row
+from harness.batch.replay import replay_command
+from harness.batch.report import Failure, Report, Row, samples_of
 from harness.batch.scheduler import Ending, Queue, play
+from harness.batch.sequential import settled
 from harness.batch.store import Store, cell_id, cell_key
 from harness.batch.suite import Budget, Cell, RecordingPolicy, Suite, Trial
+from harness.batch.verdicts import keep_verdicts
 from harness.batch.worker import load_player, work
 from harness.errors import HarnessError, SuiteError
 from harness.intervention.intervention import Intervention
@@ -29,7 +36,7 @@ from harness.intervention.stack import InterventionStack
 from harness.provenance import collect_provenance
 from harness.rollout import can_share
 
-__all__ = ["BATCH", "MOST_TRIALS", "Progress", "Tally", "cores", "run_suite"]
+__all__ = ["BATCH", "MOST_TRIALS", "Progress", "Tally", "cores", "run_suite", "sight"]
 
 BATCH = 16
 """Rows of each forward pass, unless asked otherwise."""
@@ -78,7 +85,7 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
               only: Sequence[str] = (), seeds: int | None = None, progress: Progress | None = None,
               engine: Engine | None = None, timeout: float | None = None, retries: int | None = None,
               record: RecordingPolicy | None = None, budget: Budget | None = None, retry_failed: bool = False,
-              yes: bool = False) -> Report:
+              yes: bool = False, baseline: Baseline | None = None, across: Collection[str] = ()) -> Report:
     """Play every trial of a suite that is not finished yet, and tell what came of all of them.
 
     A trial's numbers depend on its cell, its seed, the agent's weights, the rows of a forward pass, the version of
@@ -95,17 +102,21 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
         only: As for ``load_suite``, when ``suite`` is a name or file.
         seeds: At most so many seeds per cell.
         progress: Told of steps and trials.
-        engine: Where workers live, instead of ``workers`` processes of this machine.
+        engine: Where workers live, instead of ``workers`` processes of this machine; it is closed, and started again,
+            between blocks of seeds where trials may end early.
         timeout: Seconds for a trial, instead of the suite's.
         retries: Of a trial, instead of the suite's.
         record: Which recordings are kept, instead of the suite's.
         budget: How much to play, instead of the suite's.
         retry_failed: Play failed trials of earlier runs again.
         yes: Play more than a million trials, too.
+        baseline: Approved results, which the suite's expectations are held against.
+        across: Of ``baseline.UNDER_TEST``: what may differ from the baseline's.
 
     Raises:
+        ChangedError: when the baseline is of another agent or version, and ``across`` does not allow it.
         SuiteError: for a mistake in the suite, an output folder that cannot be written, or in which another run is at
-            work.
+            work, or a baseline that answers another question.
         AgentError: for an agent that cannot be loaded.
         InterventionError: for an intervention that does not fit agent or scenario.
     """
@@ -122,20 +133,63 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
     store = Store(Path("batches") / chosen.name if out is None else Path(out))
     with store.locked():
         plan = _Plan(chosen, store, batch, retry_failed)
-        over = _play(plan, engine or (LocalEngine(workers) if workers else InlineEngine(work)), progress)
-        return _report(chosen, plan, "the budget is used up" if over else None)
+        note = "" if baseline is None else baseline.check(
+            chosen.name, chosen.claims, {cell.name: key for cell, key in zip(chosen.cells, plan.keys, strict=True)},
+            across=across)
+        plan.begin()
+        approved = None if baseline is None else baseline.samples
+        over = _play_blocks(plan, engine or (LocalEngine(workers) if workers else InlineEngine(work)), progress,
+                            approved)
+        report = _report(plan, "the budget is used up" if over else None, approved, note)
+        keep_verdicts(store.root, report.verdicts, {} if baseline is None else baseline.means(), report.spared)
+        return report
 
 
-def _play(plan: _Plan, engine: Engine, progress: Progress | None) -> bool:
-    """Play what is not there; whether the budget has ended it."""
-    suite, n = plan.suite, sum(queue.n for queue in plan.queues.values())
-    if not n:
+def sight(suite: Suite) -> list[str]:
+    """The smallest differences that a suite's claims will find, in words, before it is played."""
+    once = all(cell.episodes == 1 for cell in suite.cells)  # the mean of several is no rate
+    return plan_lines(suite.claims, _seeds(suite), suite.statistics,
+                      [metric.name for metric in suite.metrics if metric.is_rate and once])
+
+
+def _seeds(suite: Suite) -> dict[str, Sequence[int]]:
+    return {cell.name: cell.seeds for cell in suite.cells}
+
+
+def _play_blocks(plan: _Plan, engine: Engine, progress: Progress | None, approved: Samples | None) -> bool:
+    """Play what is not there: at once, or block by block while anything is open; whether the budget has ended it."""
+    suite, statistics, began = plan.suite, plan.suite.statistics, time.monotonic()
+    longest = max(len(cell.seeds) for cell in suite.cells)
+    block = statistics.block if statistics.sequential else longest
+    n_begun = 0
+    try:
+        for first in range(0, longest, block):
+            done = frozenset[str]() if not first else settled(
+                suite.claims, samples_of(plan.rows()[0], plan.claimed), statistics, _seeds(suite), baseline=approved)
+            n = plan.take_stock(first, first + block, done)
+            left = _left(suite.budget, n_begun, time.monotonic() - began)
+            if n and (left is None or _play(plan, engine, progress, n, left)):
+                return True
+            n_begun += n
+    finally:
         engine.close()
-        return False
+    return False
+
+
+def _left(budget: Budget, n_begun: int, seconds: float) -> Budget | None:
+    """What is left of a budget; None when it is used up."""
+    trials = None if budget.trials is None else budget.trials - n_begun
+    minutes = None if budget.minutes is None else budget.minutes - seconds / 60
+    return None if (trials is not None and trials <= 0) or (minutes is not None and minutes <= 0) else Budget(
+        trials, minutes)
+
+
+def _play(plan: _Plan, engine: Engine, progress: Progress | None, n: int, budget: Budget) -> bool:
+    """Play what is queued; whether the budget has ended it."""
     counter = _Counter(plan, progress, n)
     try:
-        return play(engine, plan.job, plan.queues, ended=counter.ended, ticked=counter.ticked, timeout=suite.timeout,
-                    retries=suite.retries, budget=suite.budget)
+        return play(engine, plan.job, plan.queues, ended=counter.ended, ticked=counter.ticked,
+                    timeout=plan.suite.timeout, retries=plan.suite.retries, budget=budget)
     finally:
         for name in plan.job.ids:
             plan.job.store.sweep(name)
@@ -156,25 +210,30 @@ class _Plan:
     """What is there, and what is to be played."""
 
     def __init__(self, suite: Suite, store: Store, batch: int, retry_failed: bool) -> None:
-        self.suite, self.batch = suite, batch
+        self.suite, self.batch, self._retry_failed = suite, batch, retry_failed
         players = {name: load_player(name) for name in dict.fromkeys(cell.agent for cell in suite.cells)}
         self.agents = {name: player.provenance() for name, player in players.items()}
         for player in [each for each in players.values() if each.hook_shapes()] or players.values():
             player.resolve_hooks(suite.record.hooks)
         edits = [_interventions(cell, players[cell.agent]) for cell in suite.cells]
         rows = [batch if can_share(each, cell.backend) else 1 for cell, each in zip(suite.cells, edits, strict=True)]
-        keys = [cell_key(cell, self.agents[cell.agent], n, each)
-                for cell, n, each in zip(suite.cells, rows, edits, strict=True)]
-        ids = tuple(cell_id(cell, key) for cell, key in zip(suite.cells, keys, strict=True))
+        self.keys = [cell_key(cell, self.agents[cell.agent], n, each)
+                     for cell, n, each in zip(suite.cells, rows, edits, strict=True)]
+        ids = tuple(cell_id(cell, key) for cell, key in zip(suite.cells, self.keys, strict=True))
         self.job = Job(suite.name, suite.cells, ids, tuple(rows), tuple(edits), store, suite.metrics, suite.record)
-        for cell, name, key in zip(suite.cells, ids, keys, strict=True):
-            store.begin(name, {"suite": suite.name, "labels": dict(cell.labels), "key": key,
+        self.claimed = sorted({claim.metric for claim in suite.claims})
+        self.tallies = [Tally(cell.title, len(cell.seeds)) for cell in suite.cells]
+        self.queues: dict[Lane, Queue] = {}
+        self.steps = self.spared = 0
+
+    def begin(self) -> None:
+        """Write down what is asked."""
+        store = self.job.store
+        for cell, name, key in zip(self.suite.cells, self.job.ids, self.keys, strict=True):
+            store.begin(name, {"suite": self.suite.name, "labels": dict(cell.labels), "key": key,
                                "agent": dict(self.agents[cell.agent]),
                                "provenance": collect_provenance().as_dict()})
         store.ask(self._asked())
-        self.tallies = [Tally(cell.title, len(cell.seeds)) for cell in suite.cells]
-        self.queues: dict[Lane, Queue] = {}
-        self._take_stock(retry_failed)
 
     def _asked(self) -> dict[str, Any]:
         suite = self.suite
@@ -188,26 +247,44 @@ class _Plan:
                       for name, cell, rows in zip(self.job.ids, suite.cells, self.job.rows, strict=True)],
             "provenance": collect_provenance().as_dict(), "command": sys.argv}
 
-    def _take_stock(self, retry_failed: bool) -> None:
-        """Count what is there, and queue what is not."""
-        first = self.suite.metrics[0].name
-        todo: dict[Lane, list[tuple[int, set[int], int]]] = {}
-        for number, (cell, name, tally) in enumerate(zip(self.suite.cells, self.job.ids, self.tallies, strict=True)):
-            wanted, there = set(cell.seeds), set[int]()
-            for result in self.job.store.results(name):
-                if result["seed"] in wanted and (result["status"] == "finished" or not retry_failed):
-                    there.add(result["seed"])
-                    tally.add(result["status"], result["metrics"].get(first))
-            if left := len(wanted) - len(there):
-                todo.setdefault(self.job.lane(Order(number, 0)), []).append((number, there, left))
-        for lane, cells in todo.items():
-            self.queues[lane] = Queue(self._orders(cells), sum(left for _, _, left in cells))
+    def take_stock(self, first: int, last: int, done: Collection[str] = ()) -> int:
+        """Count what is there, and queue what is not of the seeds in these places, but for cells that need no more.
 
-    def _orders(self, cells: Sequence[tuple[int, set[int], int]]) -> Iterator[Order]:
-        for number, there, _ in cells:
-            for place, seed in enumerate(self.suite.cells[number].seeds):
+        Returns:
+            How many trials are queued.
+        """
+        metric = self.suite.metrics[0].name
+        self.tallies = [Tally(cell.title, len(cell.seeds)) for cell in self.suite.cells]
+        todo: dict[Lane, list[tuple[int, Sequence[int], set[int], int]]] = {}
+        self.steps = 0
+        for number, (cell, name, tally) in enumerate(zip(self.suite.cells, self.job.ids, self.tallies, strict=True)):
+            seeds, there = cell.seeds[first:last], set[int]()
+            wanted, block = set(cell.seeds), set(seeds)
+            for result in self.job.store.results(name):
+                if result["seed"] in wanted and (result["status"] == "finished" or not self._retry_failed):
+                    there.add(result["seed"])
+                    tally.add(result["status"], result["metrics"].get(metric))
+            if left := len(block - there):
+                if cell.name in done:
+                    self.spared += left
+                else:
+                    self.steps += left * cell.steps * cell.episodes
+                    todo.setdefault(self.job.lane(Order(number, 0)), []).append((number, seeds, there, left))
+        self.queues = {lane: Queue(self._orders(first, cells), sum(left for *_, left in cells))
+                       for lane, cells in todo.items()}
+        return sum(queue.n for queue in self.queues.values())
+
+    def _orders(self, first: int, cells: Sequence[tuple[int, Sequence[int], set[int], int]]) -> Iterator[Order]:
+        for number, seeds, there, _ in cells:
+            for place, seed in enumerate(seeds, first):
                 if seed not in there:
                     yield Order(number, seed, self.suite.record.records(place))
+
+    def rows(self) -> tuple[tuple[Row, ...], tuple[Failure, ...]]:
+        """What has come of every cell so far."""
+        found = [_row(self.job, cell, name, key)
+                 for cell, name, key in zip(self.suite.cells, self.job.ids, self.keys, strict=True)]
+        return tuple(row for row, _ in found), tuple(failure for _, failed in found for failure in failed)
 
 
 def _interventions(cell: Cell, agent: Agent) -> tuple[Intervention, ...]:
@@ -229,8 +306,7 @@ class _Counter:
     def __init__(self, plan: _Plan, progress: Progress | None, n: int) -> None:
         self._plan, self._progress, self._n = plan, progress, 0
         job = plan.job
-        self._total = sum((tally.total - tally.finished - tally.failed) * cell.steps * cell.episodes
-                          for cell, tally in zip(plan.suite.cells, plan.tallies, strict=True))
+        self._total = plan.steps
         if progress is not None:
             finished = sum(tally.finished for tally in plan.tallies)
             already = f", {finished} finished before" if finished else ""
@@ -256,18 +332,18 @@ class _Counter:
             self._progress.to(self._n)
 
 
-def _report(suite: Suite, plan: _Plan, stopped: str | None) -> Report:
-    rows, failures = [], list[Failure]()
-    for cell, name in zip(suite.cells, plan.job.ids, strict=True):
-        row, failed = _row(plan.job, cell, name)
-        rows.append(row)
-        failures += failed
+def _report(plan: _Plan, stopped: str | None, approved: Samples | None, note: str) -> Report:
+    suite = plan.suite
+    rows, failures = plan.rows()
+    cells = {cell.name: cell for cell in suite.cells}
+    verdicts = judge(suite.claims, samples_of(rows, plan.claimed), suite.statistics, baseline=approved, note=note,
+                     seeds=_seeds(suite), replay=lambda name, seed: replay_command(cells[name], seed))
     descriptions = {name: str(about.get("description", "")) for name, about in plan.agents.items()}
-    return Report(suite.name, suite.description, suite.axes, tuple(rows), tuple(failures), descriptions, plan.batch,
-                  suite.metrics, stopped)
+    return Report(suite.name, suite.description, suite.axes, rows, failures, descriptions, plan.batch,
+                  suite.metrics, stopped, verdicts, plan.spared)
 
 
-def _row(job: Job, cell: Cell, name: str) -> tuple[Row, list[Failure]]:
+def _row(job: Job, cell: Cell, name: str, key: Mapping[str, Any]) -> tuple[Row, list[Failure]]:
     """A cell's results, packed: of a hundred thousand trials there is no room for the files."""
     place = {seed: number for number, seed in enumerate(cell.seeds)}
     figures: dict[int, list[tuple[int, Measured]]] = {}
@@ -289,4 +365,4 @@ def _row(job: Job, cell: Cell, name: str) -> tuple[Row, list[Failure]]:
     measured = {episode: figure for seed in order for episode, figure in figures[seed]}
     values = {metric.name: array("d", (numbers[seed][i] for seed in order)) for i, metric in enumerate(job.metrics)}
     failures.sort(key=lambda failure: place[failure.trial.seed])
-    return Row(cell, name, measured, seconds, array("q", order), values), failures
+    return Row(cell, name, measured, seconds, array("q", order), values, key), failures

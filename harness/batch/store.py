@@ -25,7 +25,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.batch.suite import Cell, label_text
+from harness.batch.labels import label_text
+from harness.batch.suite import Cell
 from harness.errors import SuiteError
 from harness.intervention.intervention import Intervention
 from harness.provenance import collect_provenance, digest

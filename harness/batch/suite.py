@@ -9,20 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harness.batch.claims import Claim, Statistics
+from harness.batch.labels import cell_name, label_text
 from harness.batch.metrics import USUAL, Metric, Target
 from harness.scenario.schema import Scenario
 
-__all__ = ["Budget", "Cell", "RecordingPolicy", "Suite", "Trial", "label_text"]
-
-
-def label_text(value: Any) -> str:
-    """A label for people: an intervention that is written out by its kind and fields, several with a plus between."""
-    if isinstance(value, Mapping):
-        rest = " ".join(f"{key}={each}" for key, each in value.items() if key != "kind")
-        return f"{value.get('kind', '')} {rest}".strip()
-    if isinstance(value, list | tuple):
-        return " + ".join(map(label_text, value))
-    return str(value)
+__all__ = ["Budget", "Cell", "RecordingPolicy", "Suite", "Trial"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +81,11 @@ class Cell:
     folder: Path | None = None
 
     @property
+    def name(self) -> str:
+        """Its axes and their values: what claims and baselines call it."""
+        return cell_name(self.labels)
+
+    @property
     def title(self) -> str:
         """Its labels in one line."""
         return ", ".join(label_text(value) for value in self.labels.values())
@@ -125,6 +122,8 @@ class Suite:
         retries: How often a trial that does not come to its end is tried again.
         record: Which recordings are kept.
         digest: Of the file's text.
+        claims: What is claimed of the cells.
+        statistics: How the claims are decided.
     """
 
     name: str
@@ -137,6 +136,8 @@ class Suite:
     retries: int = 0
     record: RecordingPolicy = field(default_factory=RecordingPolicy)
     digest: str = ""
+    claims: tuple[Claim, ...] = ()
+    statistics: Statistics = Statistics()
 
     @property
     def n_trials(self) -> int:

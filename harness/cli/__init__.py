@@ -29,7 +29,7 @@ _COMMANDS = {
     "analyse": ("harness.cli.analyse:analyse", "Read something out of recordings: attention, and more."),
     "clip": ("harness.cli.clip:clip", "Look into CLIP: classify pictures, with and without an edit inside it."),
     "import": ("harness.cli.import_:import_", "Make a recording of a person's play: a video and its keys and mouse."),
-    "batch": ("harness.cli.batch:batch", "Play a suite of trials: scenarios, agents and seeds."),
+    "batch": ("harness.cli.suites:suites", "Play a suite of trials, and tell what came of it."),
     "export": ("harness.cli.export:export", "Write a recording in another format."),
     "scenario": ("harness.cli.scenario:scenario", "List, show, check and preview scenarios."),
     "agent": ("harness.cli.agent:agent", "List, show and fetch agents."),
@@ -50,6 +50,12 @@ class Refusal(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Print to standard error."""
         click.echo(in_words(self.message), err=True)
+
+
+class Alarm(Refusal):
+    """One that is no bad input: something that was to stay as it was has changed."""
+
+    exit_code = 1
 
 
 def in_words(message: str) -> str:
@@ -101,7 +107,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except HarnessError as problem:
-            raise Refusal(problem) from problem
+            raise (Alarm if problem.exit_code == Alarm.exit_code else Refusal)(problem) from problem
         except (MemoryError, RuntimeError) as problem:
             lack = out_of_memory(problem)
             if lack is None:

@@ -38,6 +38,8 @@ _LARGE = 2_000_000_000
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the first episode.")
 @click.option("--steps", type=click.IntRange(1), help="Stop earlier than the scenario's max_steps.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A value for one of its parameters.")
+@click.option("--world", "options", multiple=True, metavar="NAME=VALUE", help="An option of the backend.")
+@click.option("--python", type=click.Path(), help="Run the engine in this Python, where the backend can.")
 @click.option("--hooks", multiple=True, metavar="GLOB", help="Trace these hooks instead of the scenario's.")
 @click.option("--no-hooks", is_flag=True, help="Trace nothing.")
 @INTERVENE
@@ -52,14 +54,15 @@ _LARGE = 2_000_000_000
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed: int, steps: int | None,
-        settings: tuple[str, ...], hooks: tuple[str, ...], no_hooks: bool, intervene: tuple[str, ...],
-        device: str | None, precision: str | None, told: Mapping[str, Any], resource_pack: Path | None, out: Path,
-        no_record: bool, quiet: bool, as_json: bool) -> None:
+        settings: tuple[str, ...], options: tuple[str, ...], python: str | None, hooks: tuple[str, ...],
+        no_hooks: bool, intervene: tuple[str, ...], device: str | None, precision: str | None, told: Mapping[str, Any],
+        resource_pack: Path | None, out: Path, no_record: bool, quiet: bool, as_json: bool) -> None:
     """Let an agent play SCENARIO (a name or a YAML file), and record it."""
     chosen = load_scenario(scenario, parameters=parse_settings(settings))
     agent = cast_agent(scenario, chosen, agent_name, device, precision, told)
     traced = cast_hooks(agent, hooks, () if no_hooks else chosen.hooks, scenario)
     interventions = cast_interventions(scenario, chosen, agent, intervene)
+    engine = parse_settings(options, "--world") | ({} if python is None else {"python": python})
     quiet = quiet or as_json
     if not quiet:
         click.echo(f"{agent.name}: {agent.description or 'no description'}", err=True)
@@ -71,8 +74,9 @@ def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed
     played: list[EpisodeResult] = []
     recorder, applications = None if no_record else Recorder(out), Applications(interventions)
     try:
-        with make_world(chosen, backend=backend, **worn(resource_pack, backend)) as world, \
+        with make_world(chosen, backend=backend, **engine, **worn(resource_pack, backend)) as world, \
                 Ticker(quiet=quiet, n_episodes=episodes) as ticker:
+            notes = world.notes()
             for number in range(episodes):
                 observers: list[Observer] = [ticker, applications, *([] if recorder is None else [recorder])]
                 played.append(run_episode(world, agent, seed=seed + number, max_steps=steps, observers=observers,
@@ -85,15 +89,17 @@ def run(scenario: str, agent_name: str | None, backend: str, episodes: int, seed
         raise
     paths = [str(path) for path in recorder.paths] if recorder else []
     if as_json:
-        echo_json(_as_json(chosen, agent, interventions, applications, played, paths))
+        echo_json(_as_json(chosen, agent, interventions, applications, played, paths) | {"notes": notes})
     else:
         print_outcomes(chosen, agent, played)
+        for note in notes:
+            click.echo(f"note: {note}")
         for intervention, count in zip(interventions, applications.counts, strict=True):
             click.echo(f"{in_short(intervention)}: {applied_in(count, applications.n_steps)}")
         _what_next(paths, traced, "" if agent.name in known_names() else f" --agent {agent_name or chosen.agent.name}")
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """``name=value`` pairs, each value as YAML reads it.
 
     Raises:
@@ -103,7 +109,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals or not name:
-            raise HarnessError(f"--set: expected NAME=VALUE, got {setting!r}")
+            raise HarnessError(f"{option}: expected NAME=VALUE, got {setting!r}")
         found[name.strip()] = parse_value(value)
     return found
 
@@ -132,7 +138,7 @@ def _what_next(paths: Sequence[str], traced: Sequence[str], agent: str) -> None:
 
 
 def _as_json(scenario: Scenario, agent: Agent, interventions: Sequence[Intervention], applications: Applications,
-             played: Sequence[EpisodeResult], paths: Sequence[str]) -> Mapping[str, Any]:
+             played: Sequence[EpisodeResult], paths: Sequence[str]) -> dict[str, Any]:
     return {
         "scenario": scenario.name, "agent": agent.name, "agent_description": agent.description,
         "interventions": [

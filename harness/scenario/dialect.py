@@ -40,6 +40,11 @@ _PLACES: Mapping[str, tuple[tuple[str, int], ...]] = {
     "gamerule": (("game rule", 1),),
 }
 """Which word of a command is the name of what."""
+_LEAST: Mapping[str, int] = {
+    "data": 4, "difficulty": 2, "effect": 2, "fill": 8, "gamemode": 2, "gamerule": 2, "give": 3, "setblock": 5,
+    "summon": 2, "teleport": 2, "time": 3, "tp": 2, "weather": 2,
+}
+"""How many words a command has at least, its name included."""
 _OPEN, _CLOSE = "[{(", "]})"
 
 
@@ -53,17 +58,17 @@ def game_names(kind: str) -> frozenset[str]:
 def check_command(text: str, dialect: Dialect = "1.16.5") -> str:
     """A command that a backend may send, as it was given.
 
-    Checked are length, control characters, and the names that ``summon``, ``setblock``, ``fill``, ``give``,
-    ``replaceitem``, ``item replace`` and ``gamerule`` begin with, also after ``execute ... run``. Grammar and data are
-    the game's to judge.
+    Checked are length, control characters, the least number of arguments, and the names that ``summon``, ``setblock``,
+    ``fill``, ``give``, ``replaceitem``, ``item replace`` and ``gamerule`` begin with, also after ``execute ... run``.
+    Grammar and data are the game's to judge.
 
     Args:
         text: With or without a leading slash.
         dialect: The version that is to understand it.
 
     Raises:
-        ScenarioError: for an unknown dialect, a command that is empty, too long or of several lines, and for a command,
-            game rule, entity, block or item that the version does not have, naming the nearest.
+        ScenarioError: for an unknown dialect, a command that is empty, too long, cut off or of several lines, and for a
+            command, game rule, entity, block or item that the version does not have, naming the nearest.
     """
     if dialect not in DIALECTS:
         raise ScenarioError(f'unknown dialect "{dialect}"', hint=f"known: {', '.join(DIALECTS)}")
@@ -76,8 +81,12 @@ def check_command(text: str, dialect: Dialect = "1.16.5") -> str:
         raise ScenarioError(f"a command has {len(text)} characters, and a chat line carries {MAX_COMMAND}",
                             where=f"{text[:60]}...",
                             hint="shorten its tags, or say it in two: /summon, then /data merge")
-    for kind, name in _named(_words(text.strip().removeprefix("/"))):
+    words = _words(text.strip().removeprefix("/"))
+    for kind, name in _named(words):
         _check_name(kind, name, dialect, text)
+    n, least = sum(map(bool, words)), _LEAST.get(words[0], 1)
+    if n < least:
+        raise ScenarioError(f"/{words[0]} takes at least {least - 1} arguments, got {n - 1}", where=text)
     return text
 
 

@@ -18,7 +18,7 @@ from harness.recording.schema import plain
 from harness.viewer.shelf import Shelf
 from harness.world.action import BUTTONS
 
-__all__ = ["difference", "html_pieces", "page_facts"]
+__all__ = ["content_hash", "difference", "html_pieces", "page_facts", "palette"]
 
 _SCRIPTS = ("data.js", "attention.js", "timeline.js", "panel.js", "cards.js", "main.js")
 
@@ -54,7 +54,13 @@ def _part(name: str) -> str:
     return (resources.files("harness.viewer") / "page" / name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
+def palette() -> str:
+    """The colours of our pages as CSS variables, for light and dark."""
+    return _part("palette.css")
+
+
+def content_hash(text: str) -> str:
+    """What a content security policy calls a style or script by."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -69,8 +75,8 @@ def html_pieces(facts: Mapping[str, Any], inlined: Iterable[str] = (), *, served
         served: Whether the page may ask the server it came from for more.
     """
     script = "\n".join(["'use strict';", *(_part(name) for name in _SCRIPTS)])
-    style = _part("style.css")
-    policy = "; ".join(("default-src 'none'", f"script-src {_hash(script)}", f"style-src {_hash(style)}",
+    style = palette() + _part("style.css")
+    policy = "; ".join(("default-src 'none'", f"script-src {content_hash(script)}", f"style-src {content_hash(style)}",
                         "img-src data:", "connect-src 'self'" if served else "connect-src 'none'",
                         "base-uri 'none'", "form-action 'none'"))
     title = " and ".join(str(each["name"]) for each in facts["recordings"])

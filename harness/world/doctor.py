@@ -339,7 +339,7 @@ def _mcio() -> Finding:
     version = _version("mcio_ctrl")
     if version is None:
         return Finding(False, "not installed",
-                       'Python 3.12 or newer: pip install mcio_ctrl "cbor2<6"; mcio install main')
+                       'Python 3.12 or newer: pip install mcio_ctrl "cbor2<6"; mcio inst install main')
     return Finding(sys.version_info >= (3, 12), version, "mcio_ctrl needs Python 3.12 or newer")
 
 

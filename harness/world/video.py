@@ -93,7 +93,8 @@ class VideoWorld(World):
         VideoError: when the video cannot be read or has no frames.
     """
 
-    capabilities = Capabilities("video", actions_matter=False, deterministic=True)
+    capabilities = Capabilities("video", actions_matter=False, deterministic=True, statistics=False,
+                                raycast=False)
 
     def __init__(self, scenario: Scenario, *, path: str | Path | None = None, render_mode: str | None = "rgb_array",
                  pictures: Sequence[int] | None = None, pointers: Mapping[int, tuple[int, int]] | None = None,

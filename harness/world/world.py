@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from harness.errors import WorldError
+from harness.errors import WorldError, unknown_name
 from harness.registry import lookup
 from harness.scenario.compile import compile_scenario, event_commands
 from harness.scenario.load import load_scenario
@@ -40,6 +41,12 @@ class Capabilities:
         without: Whether ``picture_without`` works.
         narrow: Whether ``pov`` holds only those columns that an agent of 128 x 128 pixels reads.
         picture: Rows and columns of ``pov``.
+        game: The game behind it, with its version, such as "Minecraft 1.16.5"; empty where there is none.
+        statistics: Whether the world counts what happens in it (``mine_block.oak_log``).
+        raycast: Whether the engine itself says what the crosshair meets; else it is worked out from the pose.
+        lockstep: Whether the world waits for each action, so that a step is exactly a tick.
+        missing_keys: Keys of the action that do nothing here.
+        unknown: What the backend cannot know of its world, one sentence each.
     """
 
     backend: str
@@ -54,6 +61,12 @@ class Capabilities:
     without: bool = False
     narrow: bool = False
     picture: tuple[int, int] = POV_SHAPE[:2]
+    game: str = ""
+    statistics: bool = True
+    raycast: bool = True
+    lockstep: bool = True
+    missing_keys: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 class World(gymnasium.Env[Observation, dict[str, Any]]):
@@ -155,6 +168,10 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
         truncated = not terminated and self._steps >= self.scenario.episode.max_steps
         return terminated, truncated, self._info(state)
 
+    def notes(self) -> tuple[str, ...]:
+        """What must be said with every result of this world, one sentence each."""
+        return ()
+
     def render(self) -> Any:
         """The current picture, uint8 [360, 640, 3], again; looking changes nothing."""
         return self._pov()
@@ -238,10 +255,26 @@ def make_world(scenario: Scenario, backend: str = "blockworld", **keywords: Any)
         keywords: Passed to the backend's class.
 
     Raises:
-        WorldError: for an unknown backend.
+        WorldError: for an unknown backend, or a keyword that its class does not take.
     """
-    world: World = lookup("harness.worlds", backend, base=World, error=WorldError)(scenario, **keywords)
-    return world
+    kind: type[World] = lookup("harness.worlds", backend, base=World, error=WorldError)
+    known = _options(kind)
+    for name in keywords:
+        if name not in known:
+            raise unknown_name(f"option of the {backend} backend", name, known - {"render_mode"}, error=WorldError)
+    return kind(scenario, **keywords)
+
+
+def _options(kind: type[World]) -> set[str]:
+    """The keywords of a backend's class, and of those above it as far as it hands them on."""
+    found: set[str] = set()
+    for above in kind.__mro__:
+        if "__init__" in vars(above):
+            parameters = inspect.signature(vars(above)["__init__"]).parameters.values()
+            found |= {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return found - {"self", "scenario"}
 
 
 def make_registered(scenario: str, **keywords: Any) -> World:

@@ -12,7 +12,7 @@ from test_sae_evaluate import identity
 from harness.analysis.sae.naming import name_latents
 from harness.analysis.sae.store import ActivationStore
 from harness.errors import StoreError
-from harness.statistics import auroc, benjamini_hochberg, mutual_information
+from harness.statistics import auroc, mutual_information
 
 EPISODES, LONG, WIDTH = 24, 30, 12
 
@@ -52,15 +52,16 @@ def test_of_states_that_mean_nothing_few_latents_are_named(tmp_path: Path) -> No
     assert sum(wrong) <= 5  # 5 % of 30 is 1.5; more than 5 come with chance 0.003
 
 
-def test_steps_that_are_taken_as_independent_would_name_many(tmp_path: Path) -> None:
-    """The control of the test above: the same data without regard to episodes gives false names nearly always."""
-    store, wrong = stored(tmp_path, 1, planted=False), 0
-    parts = [(columns.state[:, 0] > 0.5, values[HOOK]) for columns, values in store.rows([HOOK])]
-    rng, labels = np.random.default_rng(0), np.concatenate([part[0] for part in parts])
-    for column in np.concatenate([part[1] for part in parts]).T:
-        null = [abs(auroc(column, rng.permutation(labels)) - 0.5) for _ in range(99)]
-        wrong += abs(auroc(column, labels) - 0.5) > max(null)
-    assert wrong >= 3  # of 12, where 0.12 are expected
+def test_steps_that_are_taken_as_independent_would_name_many() -> None:
+    """The control of the test above: without regard to episodes the same data give many false names."""
+    wrong = 0
+    for seed in range(1, 5):
+        rng = np.random.default_rng(seed)
+        x, labels = slow(rng, WIDTH), slow(rng, 1)[:, 0] > 0
+        for column in x.T:
+            null = [abs(auroc(column, rng.permutation(labels)) - 0.5) for _ in range(99)]
+            wrong += abs(auroc(column, labels) - 0.5) > max(null)
+    assert wrong >= 5  # of 48, where half a one is expected
 
 
 def test_the_numbers() -> None:
@@ -69,7 +70,6 @@ def test_the_numbers() -> None:
     assert mutual_information([0, 1, 0, 1], [0, 1, 0, 1]) == 1 and mutual_information([0, 1, 0, 1], [0, 0, 1, 1]) == 0
     quarter = mutual_information([1, 0, 0, 0], [1, 0, 0, 0])
     assert quarter == pytest.approx(0.811278, abs=1e-6)
-    assert benjamini_hochberg([[0.01, 0.04], [0.03, 0.5]]).round(6).tolist() == [[0.04, 0.053333], [0.053333, 0.5]]
 
 
 def test_what_cannot_be_named_is_said(tmp_path: Path) -> None:

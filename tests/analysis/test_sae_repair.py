@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from wired_agent import ROOF, SKY, STREAM, WiredAgent, wired_sae
@@ -20,7 +19,6 @@ from harness.errors import AgentError, HarnessError, InterventionError
 from harness.intervention import SaeSplice, Schedule, ZeroAblation
 from harness.intervention.feature.edit import shared_hooks
 from harness.scenario.load import load_scenario
-from harness.statistics import signed_rank_p
 
 STEPS = 13
 
@@ -157,9 +155,3 @@ def test_a_strength_for_each_latent() -> None:
             SaeSplice(STREAM, sae=wired_sae(), latents=(4, 1), mode="cap", strength=strength)  # type: ignore[arg-type]
     with pytest.raises(InterventionError, match="different latents"):
         SaeSplice(STREAM, sae=wired_sae(), latents=(1, 1), mode="cap", strength=(0.5, 1.5))
-
-
-def test_signed_rank() -> None:
-    assert signed_rank_p([0.0, 0.0]) == 1 and signed_rank_p([1.0, 2, 3, 4, 5, 6]) == pytest.approx(2 / 64)
-    assert signed_rank_p([1.0, -1.5, 2, -2.5]) > 0.5
-    assert np.isfinite(signed_rank_p([0.0, 1.0]))

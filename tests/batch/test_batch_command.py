@@ -30,7 +30,7 @@ def test_a_table_and_the_files_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "target    agent   approached" in result.stdout and "0/2 0% [0, 66]" in result.stdout
     assert "trials" not in result.stderr, "quiet: no progress"
     assert len(list((tmp_path / "batches" / "tiny" / "trials").glob("*/*/result.json"))) == 8
-    assert (tmp_path / "tables" / "t.md").read_text().count("| villager |") == 4
+    assert (tmp_path / "tables" / "t.md").read_text().count("| villager |") == 6
 
 
 def test_json_of_a_part(tmp_path: Path) -> None:

@@ -309,7 +309,7 @@ def test_a_scenario_without_a_target_is_measured_by_outcomes(tmp_path: Path) -> 
     assert treechop.sample("held") == {} and trunk.sample("held") == {7: 0.0, 3: 0.0}
     assert treechop.sample("outcome:walked") == {7: 0.0, 3: 0.0} and treechop.sample("outcome:walked.step") == {}
     assert "no target in treechop: held are not measured there" in report.text()
-    assert report.samples()["held"][trunk.id] == {7: 0.0, 3: 0.0}
+    assert report.samples()["held"][trunk.cell.name] == {7: 0.0, 3: 0.0}
     assert len(load_suite(path, only=["place=treechop"]).cells) == 1, "the others have what it lacks"
 
 

@@ -50,7 +50,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], *, adopt: bool =
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
     own = {name: _laid_out(weights[name].detach(), adopt) for name in wanted}
     module.load_state_dict(own, strict=True, assign=True)
-    module.register_state_dict_post_hook(_contiguous)
+    module.register_state_dict_post_hook(_contiguous)  # type: ignore[no-untyped-call]
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in frozen)
 

@@ -20,11 +20,12 @@ from harness.analysis.sae.conduct import Scene
 from harness.errors import HarnessError
 from harness.rollout import spawn_streams
 from harness.scenario.schema import Scenario
-from harness.statistics import holm, signed_rank_p
+from harness.statistics import holm, sign_flip
 from harness.world.world import make_world
 
 __all__ = ["CARRIES", "Carriers", "carriers"]
 
+_DRAWS = 100_000
 CARRIES = 0.75
 """Probability, ties counted half, that a latent is larger with the cause than without it at the same step."""
 
@@ -47,8 +48,8 @@ class Carriers:
 def carriers(agent: Agent, sae: Sae, hook: str, scene: Scene, without: Scenario, seeds: Sequence[int]) -> Carriers:
     """Latents that are larger because of the cause, in steps that show the scene's object in view.
 
-    A latent carries the cause if it is larger with it at the same step with a probability of ``CARRIES``, and
-    Wilcoxon's signed-rank test over the episodes' mean differences gives p below 0.05 after Holm's correction over the
+    A latent carries the cause if it is larger with it at the same step with a probability of ``CARRIES``, and the
+    paired randomisation test over the episodes' mean differences gives p below 0.05 after Holm's correction over the
     latents that fire.
 
     Args:
@@ -70,12 +71,12 @@ def carriers(agent: Agent, sae: Sae, hook: str, scene: Scene, without: Scenario,
     means = np.stack([one.mean(0) - two.mean(0) for one, two in coded])
     signs = np.concatenate([np.sign(one - two) for one, two in coded])
     fires = np.flatnonzero(np.concatenate([side for pair in coded for side in pair]).any(0))
-    adjusted = holm([signed_rank_p(means[:, j].tolist()) for j in fires])
+    adjusted = holm([sign_flip(means[:, j].tolist(), resamples=_DRAWS) for j in fires])
     larger = 0.5 + signs.mean(0) / 2
     found = tuple(int(j) for j, p in zip(fires, adjusted, strict=True) if p < 0.05 and larger[j] >= CARRIES)
     return Carriers(found, means.mean(0),
                     f"{len(found)} of {len(fires)} latents that fire carry the cause: larger with it at the same step "
-                    f"in {CARRIES:.0%} at least (ties half), signed-rank p below 0.05 after Holm's correction, over "
+                    f"in {CARRIES:.0%} at least (ties half), paired randomisation p below 0.05 after Holm's correction, over "
                     f"{len(pairs)} pairs of worlds that differ in nothing else. recall: of these, how many were "
                     "selected; false discoveries: selected ones that are none of these.")
 

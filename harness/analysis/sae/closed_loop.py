@@ -136,12 +136,11 @@ def steer_episodes(agent: Agent, sae: Sae, scenarios: Sequence[Scenario], seeds:
         HarnessError: for no scenario, seed, latent or event, an event that no scenario has, too few nulls, or an
             episode that fails.
     """
-    hook = check_sae(sae, agent, latents)
     if not scenarios or not seeds or not latents:
         raise HarnessError("expected a scenario, a seed and a latent at least")
     if nulls < 99:
         raise HarnessError(f"a 99 % null needs 99 draws at least, got {nulls}")
-    found = _events(scenarios, events)
+    hook, found = check_sae(sae, agent, latents), _events(scenarios, events)
     rng = np.random.default_rng(seed)
     tested = np.array(sorted(set(latents)), np.int64)
     live = np.arange(sae.n_latents) if alive is None else np.asarray(alive, np.int64)

@@ -191,7 +191,8 @@ class _Watcher:
         """Nothing to do."""
 
     def _read(self, *, attacked: bool) -> None:
-        self._state = () if self._reader is None else self._reader.read(self._world, attacked) or ()
+        read = None if self._reader is None else self._reader.read(self._world, attacked)
+        self._state: Sequence[float] = read or ()
 
 
 def _taken(output: AgentOutput) -> tuple[int, int]:

@@ -96,9 +96,9 @@ def latent_frames(recordings: Sequence[Recording], agent: Agent, sae: Sae, laten
         InterventionError: for an SAE of another hook, width or agent, or a latent out of range.
         RecordingError: for recordings under interventions, forks, or without steps.
     """
-    check_untreated(recordings)
     if not latents or n < 1:
         raise HarnessError("expected a latent and a picture at least")
+    check_untreated(recordings)
     below = Downstream(agent, check_sae(sae, agent, latents), ("attack",))
     which = torch.tensor(list(latents))
     found = []

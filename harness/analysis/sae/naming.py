@@ -164,7 +164,7 @@ def name_latents(sae: Sae, store: ActivationStore, *, fdr: float = 0.05, draws: 
     for column, v in enumerate(varied):
         found[:, column], p[:, column] = _test(search, alive, labels[:, v], draws, np.random.default_rng([seed, v]))
         tick(1)
-    q = benjamini_hochberg(p) if p.size else p
+    q = np.array(benjamini_hochberg(p.ravel().tolist())).reshape(p.shape)
     picked = np.argwhere(q <= fdr)
     names = [_held_out(held, int(alive[i]), words[varied[c]], thresholds[varied[c]], varied[c], float(found[i, c]),
                        float(q[i, c])) for i, c in picked]
