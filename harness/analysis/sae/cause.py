@@ -76,8 +76,8 @@ def carriers(agent: Agent, sae: Sae, hook: str, scene: Scene, without: Scenario,
     found = tuple(int(j) for j, p in zip(fires, adjusted, strict=True) if p < 0.05 and larger[j] >= CARRIES)
     return Carriers(found, means.mean(0),
                     f"{len(found)} of {len(fires)} latents that fire carry the cause: larger with it at the same step "
-                    f"in {CARRIES:.0%} at least (ties half), paired randomisation p below 0.05 after Holm's correction, over "
-                    f"{len(pairs)} pairs of worlds that differ in nothing else. recall: of these, how many were "
+                    f"in {CARRIES:.0%} at least (ties half), paired randomisation p below 0.05 after Holm's, "
+                    f"over {len(pairs)} pairs of worlds that differ in nothing else. recall: of these, how many were "
                     "selected; false discoveries: selected ones that are none of these.")
 
 
