@@ -111,7 +111,7 @@ def main() -> None:
     found(asked.work)
     picture: Picture = np.full((TOP + SIDE + 46, LEFT + 2 * SIDE + GAP + 24, 3), PAPER, np.uint8)
     text(picture, "suppression as a repair, on seeds that selected nothing", LEFT, 22, INK, 13, 600)
-    for words, colour, at in (("latents", AMBER, 420), ("other methods", BLUE, 480), ("nulls", GREY, 580)):
+    for words, colour, at in (("latents", AMBER, 470), ("other methods", BLUE, 530), ("nulls", GREY, 640)):
         text(picture, words, at, 22, colour, 12)
     for number, (name, title) in enumerate(TITLES.items()):
         result = json.loads((asked.work / name).read_text(encoding="utf-8"))
