@@ -103,7 +103,7 @@ def _latent(page: LatentFrames, facts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _figure(frame: TopFrame) -> str:
-    small = cv2.resize(frame.picture, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
+    small = np.asarray(cv2.resize(frame.picture, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
     heat = np.maximum(cv2.resize(frame.heat, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_LINEAR), 0)
     share = (_MOST * heat / max(float(heat.max()), 1e-12))[..., None]
     warm = (small * (1 - share) + _FLAME * share).round().astype(np.uint8)

@@ -161,7 +161,7 @@ def do_consistency(agent: Agent, sae: Sae, scenario: Scenario, changed: Mapping[
                   "scenario": scenario.name, "changed": list(changed), "seeds": list(seeds),
                   "arguments": {"key": key, "steps": steps}}
     return DoConsistency(provenance, hook, key, tested, pairs, np.array([rows[pair][0] for pair in pairs]),
-                         *(np.stack([rows[pair][i] for pair in pairs], 1) for i in (1, 2)),
+                         np.stack([rows[pair][1] for pair in pairs], 1), np.stack([rows[pair][2] for pair in pairs], 1),
                          f"{agent.name}: {agent.description}")
 
 

@@ -28,7 +28,7 @@ from harness.errors import AgentError
 from harness.recording.recording import Recording
 from harness.rollout import spawn_streams
 
-__all__ = ["Downstream", "Edit", "Heard", "unedited"]
+__all__ = ["Downstream", "Edit", "Heard", "beginning", "unedited"]
 
 Edit = Callable[[Tensor, slice], Tensor]
 """From tokens and the pictures that they are of to the tokens of each row."""
@@ -89,11 +89,8 @@ class Downstream:
 
     def listen(self, recording: Recording, tick: Callable[[int], None]) -> Heard:
         """The agent over a recording's pictures, once."""
-        state = self.agent.initial_state()
-        if isinstance(self.agent, SteveAgent):
-            state = self.agent.begin(state, spawn_streams(recording.seed)[1])
         return self._heard((each for outputs in listen(recording, self.agent, self._names, tick) for each in outputs),
-                           state)
+                           beginning(self.agent, recording))
 
     def look(self, pictures: npt.NDArray[np.uint8]) -> Heard:
         """The agent over pictures [t, H, W, 3], from its first memory on."""
@@ -152,6 +149,13 @@ class Downstream:
             return self.agent.look_embedded(embeds.view(n, t, -1), state)
         with self.agent.hooks([(self.hook, put)]):
             return self.agent.look_embedded(torch.from_numpy(entry).expand(n, -1, -1), state, self._start)
+
+
+def beginning(agent: VPTAgent, recording: Recording) -> VPTState:
+    """The memory before a recording's first picture, with the goal that the episode drew."""
+    if isinstance(agent, SteveAgent):
+        return agent.begin(agent.initial_state(), spawn_streams(recording.seed)[1])
+    return agent.initial_state()
 
 
 def unedited(x: Tensor, cut: slice) -> Tensor:

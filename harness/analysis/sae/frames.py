@@ -15,16 +15,14 @@ from harness.agent.ahead import chunk_length
 from harness.agent.hooks import HookPoint
 from harness.agent.preprocessing import policy_frame
 from harness.agent.sae import Sae
-from harness.agent.steve.agent import SteveAgent
 from harness.agent.vpt.agent import VPTAgent
 from harness.agent.vpt.state import VPTState
 from harness.analysis.open_loop import Progress, check_untreated, ticks
-from harness.analysis.sae.downstream import Downstream
+from harness.analysis.sae.downstream import Downstream, beginning
 from harness.analysis.sae.steerability import check_sae
 from harness.analysis.saliency.methods import Settings, saliency_map
 from harness.errors import HarnessError
 from harness.recording.recording import Recording
-from harness.rollout import spawn_streams
 
 __all__ = ["LatentFrames", "TopFrame", "latent_frames"]
 
@@ -142,10 +140,7 @@ def _largest(values: Sequence[npt.NDArray[np.float32]], n: int) -> list[tuple[in
 
 
 def _occluded(below: Downstream, recording: Recording, step: int, sae: Sae, latent: int) -> npt.NDArray[np.float32]:
-    agent = below.agent
-    state = agent.initial_state()
-    if isinstance(agent, SteveAgent):
-        state = agent.begin(state, spawn_streams(recording.seed)[1])
+    agent, state = below.agent, beginning(below.agent, recording)
     most = chunk_length(agent, ())
     for start in range(0, step, most):
         state = agent.look_ahead(recording.agent_pov[start:min(start + most, step)], state)[1]

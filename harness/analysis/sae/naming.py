@@ -226,7 +226,7 @@ def _questions(side: _Side, variables: Sequence[str]) -> tuple[npt.NDArray[np.bo
 def _varies(labels: npt.NDArray[np.bool_], lengths: npt.NDArray[np.int64]) -> bool:
     """Whether two episodes at least have a yes, and two a no."""
     parts = np.split(labels, np.cumsum(lengths)[:-1])
-    return sum(part.any() for part in parts) >= 2 and sum((~part).any() for part in parts) >= 2
+    return all(sum(bool((part == kind).any()) for part in parts) >= 2 for kind in (True, False))
 
 
 def _test(side: _Side, alive: npt.NDArray[np.int64], labels: npt.NDArray[np.bool_], draws: int,

@@ -239,16 +239,17 @@ def check_sae(sae: Sae, agent: Agent, latents: Sequence[int] | None = None) -> s
 
 def moved(values: Tensor, mode: str, strength: float, floor: float | None) -> Tensor:
     """What an edit adds to values."""
-    wanted = {"replace": lambda: torch.full_like(values, strength), "add": lambda: values + strength,
-              "cap": lambda: values.clamp(max=strength), "floor": lambda: values.clamp(min=strength),
-              "zero": lambda: torch.zeros_like(values)}[mode]()
+    wanted: Tensor = {"replace": lambda: torch.full_like(values, strength), "add": lambda: values + strength,
+                      "cap": lambda: values.clamp(max=strength), "floor": lambda: values.clamp(min=strength),
+                      "zero": lambda: torch.zeros_like(values)}[mode]()
     return (wanted if floor is None else wanted.clamp(min=floor)) - values
 
 
 def random_directions(like: Tensor, seed: int) -> Tensor:
     """Random directions with the norms of given ones, [n, d]: uniform on the sphere."""
     drawn = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
-    return drawn / drawn.norm(dim=1, keepdim=True) * like.norm(dim=1, keepdim=True)
+    found: Tensor = drawn / drawn.norm(dim=1, keepdim=True) * like.norm(dim=1, keepdim=True)
+    return found
 
 
 class _Runner:
@@ -294,13 +295,13 @@ class _Runner:
             delta = moved(values, self._mode, self.strength, self.dictionary.floor)
             return x + delta[..., None] * directions[:, None, None]
 
-        first, second = 0.0, 0.0
+        first, second = (np.zeros((len(members), self._clean[0].shape[-1])) for _ in range(2))
         for heard, clean in zip(self._heard, self._clean, strict=True):
             for cut, p in self._below.probabilities(heard, len(members), edit):
                 away = (p - clean[:, cut]).double()
                 first, second = first + away.sum(1).cpu().numpy(), second + away.square().sum(1).cpu().numpy()
         tick(len(members))
-        return np.asarray(first), np.asarray(second)
+        return first, second
 
 
 def _steer(runner: _Runner, chosen: Sequence[int] | None, nulls: int, seed: int, progress: Progress | None) -> Steered:
