@@ -27,7 +27,9 @@ __all__ = ["CARRIES", "Carriers", "carriers"]
 
 _DRAWS = 100_000
 CARRIES = 0.75
-"""Probability, ties counted half, that a latent is larger with the cause than without it at the same step."""
+"""Share of the steps in which a latent differs between the two worlds that it is larger in with the cause."""
+DIFFERS = 0.05
+"""Share of steps in which it differs, at least."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class Carriers:
 def carriers(agent: Agent, sae: Sae, hook: str, scene: Scene, without: Scenario, seeds: Sequence[int]) -> Carriers:
     """Latents that are larger because of the cause, in steps that show the scene's object in view.
 
-    A latent carries the cause if it is larger with it at the same step with a probability of ``CARRIES``, and the
-    paired randomisation test over the episodes' mean differences gives p below 0.05 after Holm's correction over the
-    latents that fire.
+    A latent carries the cause if it differs between the worlds in ``DIFFERS`` of the steps, is larger with the cause in
+    ``CARRIES`` of these (latents are sparse: in most steps both are 0), and the paired randomisation test over the
+    episodes' mean differences gives p below 0.05 after Holm's correction over the latents that fire.
 
     Args:
         agent: Who plays.
@@ -72,13 +74,15 @@ def carriers(agent: Agent, sae: Sae, hook: str, scene: Scene, without: Scenario,
     signs = np.concatenate([np.sign(one - two) for one, two in coded])
     fires = np.flatnonzero(np.concatenate([side for pair in coded for side in pair]).any(0))
     adjusted = holm([sign_flip(means[:, j].tolist(), resamples=_DRAWS) for j in fires])
-    larger = 0.5 + signs.mean(0) / 2
-    found = tuple(int(j) for j, p in zip(fires, adjusted, strict=True) if p < 0.05 and larger[j] >= CARRIES)
+    differs = (signs != 0).mean(0)
+    larger = (signs > 0).mean(0) / np.maximum(differs, 1e-12)
+    found = tuple(int(j) for j, p in zip(fires, adjusted, strict=True)
+                  if p < 0.05 and differs[j] >= DIFFERS and larger[j] >= CARRIES)
     return Carriers(found, means.mean(0),
-                    f"{len(found)} of {len(fires)} latents that fire carry the cause: larger with it at the same step "
-                    f"in {CARRIES:.0%} at least (ties half), paired randomisation p below 0.05 after Holm's, "
-                    f"over {len(pairs)} pairs of worlds that differ in nothing else. recall: of these, how many were "
-                    "selected; false discoveries: selected ones that are none of these.")
+                    f"{len(found)} of {len(fires)} latents that fire carry the cause: different in {DIFFERS:.0%} of "
+                    f"the steps at least, larger with it in {CARRIES:.0%} of these, paired randomisation p below 0.05 "
+                    f"after Holm's correction, over {len(pairs)} pairs of worlds that differ in nothing else. recall: "
+                    "of these, how many were selected; false discoveries: selected ones that are none of these.")
 
 
 def _twins(agent: Agent, hook: str, scene: Scene, without: Scenario, seed: int
