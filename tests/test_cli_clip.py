@@ -105,3 +105,29 @@ def test_the_pages_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(body) == 1
     exec(compile(body[0], "clip.md", "exec"), {})
     assert capsys.readouterr().out == ("torch.Size([2, 2])\n('cls', 'patch') (4, 4)\ntorch.Size([2, 2, 4, 4])\n")
+
+
+def test_latents_of_the_spurious_attribute(place: Path, tmp_path: Path) -> None:
+    """Collect, train, name and suppress, each from the command line."""
+    hook, birds = "image.blocks.1.hook_resid_post", tmp_path / "birds"
+    labels = shapes(birds, 24)
+    stored = harness("clip", "collect", place / "model", birds, "--labels", labels, "--hook", hook, "--out",
+                     tmp_path / "store", "--json")
+    assert stored.exit_code == 0, stored.output
+    assert json.loads(stored.stdout)["hooks"] == {hook: {"tokens": 48 * 17, "width": 64}}
+    trained = harness("sae", "train", tmp_path / "store", "--out", tmp_path / "sae", "--expansion", 1, "--k", 2,
+                      "--batch", 32, "--epochs", 60, "--learning-rate", 3e-3, "--threads", 1, "--quiet")
+    assert trained.exit_code == 0, trained.output
+    found = harness("clip", "latents", place / "model", birds, tmp_path / "sae" / hook, "--labels", labels, "--tokens",
+                    "cls", "--json")
+    assert found.exit_code == 0, found.output
+    said = json.loads(found.stdout)
+    assert said["carriers"] and "SaeSplice" in said["suppress"]
+    mended = harness("clip", "classify", place / "model", birds, "--labels", labels, "--tokens", "cls", "--controls", 0,
+                     "--suppress", said["suppress"], "--json")
+    assert mended.exit_code == 0, mended.output
+    rows = {row[0]: row for row in json.loads(mended.stdout)["results"][0]["tables"][-1]["rows"]}
+    assert rows["bar, grass"][2] == 0 and rows["all"][3] > rows["all"][2]
+    wrong = harness("clip", "latents", place / "model", birds, tmp_path / "sae" / hook, "--labels", labels, "--column",
+                    "group")
+    assert wrong.exit_code == 2 and "NAME=VALUE" in wrong.output

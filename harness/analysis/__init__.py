@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from harness.analysis.result import Result, Table
     from harness.analysis.sae.closed_loop import ClosedLoop, steer_episodes
     from harness.analysis.sae.collect import collect_episodes, collect_recordings, collect_videos
+    from harness.analysis.sae.conduct import Scene
     from harness.analysis.sae.consistency import DoConsistency, do_consistency
     from harness.analysis.sae.evaluate import LossRecovered, SaeFit, loss_recovered, sae_fit
     from harness.analysis.sae.frames import LatentFrames, latent_frames
     from harness.analysis.sae.naming import LatentNames, name_latents
+    from harness.analysis.sae.pictures import AttributeLatents, attribute_latents, collect_pictures
     from harness.analysis.sae.recipe import SaeRecipe
+    from harness.analysis.sae.repair import Repair, repair
     from harness.analysis.sae.steerability import Steerability, steerability
     from harness.analysis.sae.store import ActivationStore
     from harness.analysis.sae.train import train_saes
@@ -43,6 +46,7 @@ _DOOR = {
     "ActivationStore": "sae.store",
     "AttentionMaps": "attention",
     "AttentionProfile": "attention_profiles",
+    "AttributeLatents": "sae.pictures",
     "Classification": "classification",
     "ClosedLoop": "sae.closed_loop",
     "Comparison": "comparison",
@@ -57,10 +61,12 @@ _DOOR = {
     "Patching": "patching",
     "Probes": "probe",
     "Readout": "readout",
+    "Repair": "sae.repair",
     "Result": "result",
     "SaeFit": "sae.evaluate",
     "SaeRecipe": "sae.recipe",
     "Saliency": "saliency.result",
+    "Scene": "sae.conduct",
     "Steerability": "sae.steerability",
     "Suppression": "classification",
     "SuppressionEffect": "classification",
@@ -68,8 +74,10 @@ _DOOR = {
     "activation_patching": "patching",
     "attention_maps": "attention",
     "attention_profile": "attention_profiles",
+    "attribute_latents": "sae.pictures",
     "classify": "classification",
     "collect_episodes": "sae.collect",
+    "collect_pictures": "sae.pictures",
     "collect_recordings": "sae.collect",
     "collect_videos": "sae.collect",
     "compare": "comparison",
@@ -86,6 +94,7 @@ _DOOR = {
     "probes": "probe",
     "read_labels": "labelled_pictures",
     "read_out": "readout",
+    "repair": "sae.repair",
     "sae_fit": "sae.evaluate",
     "saliency_maps": "saliency.maps",
     "steer_episodes": "sae.closed_loop",
@@ -98,6 +107,7 @@ __all__ = [
     "ActivationStore",
     "AttentionMaps",
     "AttentionProfile",
+    "AttributeLatents",
     "Classification",
     "ClosedLoop",
     "Comparison",
@@ -112,10 +122,12 @@ __all__ = [
     "Patching",
     "Probes",
     "Readout",
+    "Repair",
     "Result",
     "SaeFit",
     "SaeRecipe",
     "Saliency",
+    "Scene",
     "Steerability",
     "Suppression",
     "SuppressionEffect",
@@ -123,8 +135,10 @@ __all__ = [
     "activation_patching",
     "attention_maps",
     "attention_profile",
+    "attribute_latents",
     "classify",
     "collect_episodes",
+    "collect_pictures",
     "collect_recordings",
     "collect_videos",
     "compare",
@@ -141,6 +155,7 @@ __all__ = [
     "probes",
     "read_labels",
     "read_out",
+    "repair",
     "sae_fit",
     "saliency_maps",
     "steer_episodes",

@@ -16,7 +16,8 @@ from harness.analysis.labelled_pictures import LabelledPictures
 from harness.analysis.open_loop import Progress, ticks
 from harness.analysis.result import Cell, Result, Table
 from harness.errors import HarnessError, InterventionError, LabelsError
-from harness.intervention.intervention import Edit, Intervention, Span
+from harness.intervention.feature.edit import shared_hooks
+from harness.intervention.intervention import Intervention
 from harness.statistics import Interval, holm, mcnemar_exact, newcombe, wilson
 
 __all__ = ["Classification", "Suppression", "SuppressionEffect", "classify", "suppression_effect"]
@@ -60,14 +61,14 @@ class Suppression:
         """
         pairs: list[tuple[str, Callable[[Any, Any], Any]]] = []
         for edit in self.edits:
-            for glob, function in (_as_functions(edit) if isinstance(edit, Intervention) else [edit]):
+            for glob, function in (shared_hooks([edit]) if isinstance(edit, Intervention) else [edit]):
                 for name in model.hook_stack.resolve([glob]):
                     point = model.hook_stack.point(name)
-                    self._check(edit, name, point)
+                    self._check(edit, name, point, model)
                     pairs.append((name, self._at_tokens(function, point)))
         return pairs
 
-    def _check(self, edit: Any, name: str, point: Any) -> None:
+    def _check(self, edit: Any, name: str, point: Any, model: CLIP) -> None:
         if not name.startswith("image."):
             raise InterventionError(f"{self.name}: {name} is not in the image tower")
         if self.tokens != "all" and "p" not in point.axes:
@@ -75,7 +76,7 @@ class Suppression:
         if self.tokens != "all" and name == "image.hook_embed":
             raise InterventionError(f"{self.name}: {name} has no class token", hint="take image.hook_full_embed")
         if isinstance(edit, Intervention):
-            edit.check(_Shapes(point))  # type: ignore[arg-type]  # what a feature edit asks of an agent
+            edit.check(_Shapes(point, model))  # type: ignore[arg-type]  # what a feature edit asks of an agent
 
     def _at_tokens(self, function: Callable[[Any, Any], Any], point: Any) -> Callable[[Any, Any], Any]:
         if self.tokens == "all":
@@ -96,8 +97,10 @@ class Suppression:
 class _Shapes:
     """One hook of CLIP, as an edit's ``check`` looks at an agent's: image tokens count like steps of time."""
 
-    def __init__(self, point: Any) -> None:
-        self._point = point
+    name = "this CLIP"
+
+    def __init__(self, point: Any, model: CLIP) -> None:
+        self._point, self._model = point, model
 
     def resolve_hooks(self, globs: Sequence[str]) -> list[str]:
         return [self._point.name]
@@ -106,14 +109,8 @@ class _Shapes:
         sizes = zip(self._point.axes[1:], self._point.shape, strict=True)
         return {self._point.name: (tuple(n for axis, n in sizes if axis != "p"), "float32")}
 
-
-def _as_functions(made: Intervention) -> list[tuple[str, Callable[[Any, Any], Any]]]:
-    """An intervention's edits, as functions of activation and hook point: each picture is a first step."""
-    span = Span(range(1), (True,), np.random.default_rng, {})
-
-    def function(edit: Edit) -> Callable[[Any, Any], Any]:
-        return lambda x, point: edit(x, point, span)
-    return [(glob, function(edit)) for glob, edit in made.edits()]
+    def provenance(self) -> dict[str, str]:
+        return {"weights_digest": self._model.digest()}
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,20 @@ from typing import Any, Literal
 
 import click
 
-from harness.agent.clip.config import ACTIVATIONS
 from harness.agent.clip.files import load_clip
 from harness.agent.clip.tokens import TOKENS, TokenSet
 from harness.analysis.classification import Suppression, classify, suppression_effect
-from harness.analysis.labelled_pictures import COLUMNS, read_labels
+from harness.analysis.labelled_pictures import read_labels
 from harness.analysis.words import without_scenario
 from harness.cli.analyse import print_tables
+from harness.cli.clip_options import ACTIVATION, COLUMN, LABELS, SIZE, pairs_of
+from harness.cli.clip_sae import collect, latents
 from harness.cli.names import echo_json
 from harness.cli.progress import Ticker
 from harness.errors import HarnessError
 from harness.recording.store import write_json
 
 __all__ = ["clip"]
-
-_SIZE = click.option("--size", metavar="SIZE", help="ViT-B/32 or ViT-B/16, where no configuration lies beside MODEL.")
-_ACTIVATION = click.option("--activation", type=click.Choice(ACTIVATIONS),
-                           help="Of the MLPs, where neither a configuration nor OpenAI's own file says.")
-
 
 @click.group()
 def clip() -> None:
@@ -34,8 +30,8 @@ def clip() -> None:
 
 @clip.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@_SIZE
-@_ACTIVATION
+@SIZE
+@ACTIVATION
 @click.option("--hooks", "hooks", is_flag=True, help="List every hook point, with its axes and sizes.")
 def show(model: Path, size: str | None, activation: str | None, hooks: bool) -> None:
     """Say what MODEL is."""
@@ -51,10 +47,8 @@ def show(model: Path, size: str | None, activation: str | None, hooks: bool) -> 
 @clip.command("classify")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--labels", type=click.Path(path_type=Path), required=True,
-              help="CSV: file, label, and perhaps group (a spurious attribute) and split (train, val, test).")
-@click.option("--column", "columns", multiple=True, metavar="OURS=THEIRS",
-              help=f"Another name of a column ({', '.join(COLUMNS)}) in it. May be repeated.")
+@LABELS
+@COLUMN
 @click.option("--method", type=click.Choice(("zero-shot", "probe")), default="zero-shot", show_default=True,
               help="By prompts, or by logistic regression on the features.")
 @click.option("--template", default="a photo of a {}", show_default=True, help="A prompt; {} is the class.")
@@ -67,8 +61,8 @@ def show(model: Path, size: str | None, activation: str | None, hooks: bool) -> 
 @click.option("--tokens", type=click.Choice(TOKENS), default="all", show_default=True, help="Where to suppress.")
 @click.option("--controls", type=click.IntRange(0, 100_000), default=200, show_default=True, help="Shuffled labels.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of splits and controls.")
-@_SIZE
-@_ACTIVATION
+@SIZE
+@ACTIVATION
 @click.option("--device", help="Where the model computes: cpu or cuda.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the result as .json.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
@@ -86,13 +80,13 @@ def classify_command(model: Path, folder: Path, labels: Path, columns: tuple[str
         raise HarnessError(f"--out {out}: expected a name that ends in .json")
     if device not in (None, "cpu", "cuda"):
         raise HarnessError(f"--device: expected cpu or cuda, got {device!r}")
-    found = read_labels(folder, labels, {ours: theirs[0] for ours, theirs in _pairs("--column", columns).items()})
+    found = read_labels(folder, labels, {ours: theirs[0] for ours, theirs in pairs_of("--column", columns).items()})
     wanted = [Suppression(_name(made, word), tuple(made), tokens) for word in suppress
               for made in [without_scenario("--suppress", word)]]
     loaded = load_clip(model, size=size, activation=activation)
     if device is not None:
         loaded = loaded.to(device)
-    options: dict[str, Any] = {"method": method, "prompts": _pairs("--prompt", prompts) or None, "template": template,
+    options: dict[str, Any] = {"method": method, "prompts": pairs_of("--prompt", prompts) or None, "template": template,
                                "controls": controls, "seed": seed}
     with Ticker(quiet=quiet or as_json) as ticker:
         ticker.start("passes over the pictures" if wanted else "pictures seen", None)
@@ -110,18 +104,11 @@ def classify_command(model: Path, folder: Path, labels: Path, columns: tuple[str
         click.echo(f"wrote {out}")
 
 
-def _pairs(option: str, words: Sequence[str]) -> dict[str, list[str]]:
-    """``NAME=VALUE`` words by name."""
-    found: dict[str, list[str]] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name or not value:
-            raise HarnessError(f"{option}: expected NAME=VALUE, got {word!r}")
-        found.setdefault(name, []).append(value)
-    return found
-
-
 def _name(made: Sequence[Any], word: str) -> str:
     """A suppression in a few words."""
     return ", ".join(each.name or f"{type(each).__name__} at {', '.join(hook for hook, _ in each.edits())}"
                      for each in made) or word
+
+
+clip.add_command(collect)
+clip.add_command(latents)

@@ -20,6 +20,7 @@ from harness.cli.compare import recordings_in
 from harness.cli.latents import name, page, steer
 from harness.cli.names import AGENT, SCENARIO, bytes_in_words, echo_json
 from harness.cli.progress import Ticker
+from harness.cli.sae_repair import repair_command
 from harness.errors import HarnessError, TrainingError
 from harness.recording.recording import Recording
 from harness.replay.replay import recorded_agent
@@ -200,5 +201,5 @@ def evaluate(paths: tuple[str, ...], everything: bool, window: int, least: float
         print_tables(result.tables())
 
 
-for command in (steer, name, page):
+for command in (steer, name, page, repair_command):
     sae.add_command(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -13,9 +13,10 @@ from harness.agent.agent import Agent
 from harness.errors import InterventionError
 from harness.intervention.arrays import ArrayValue
 from harness.intervention.intervention import Edit, Intervention, Site, Span
+from harness.intervention.schedule import ALWAYS
 from harness.world.world import Capabilities
 
-__all__ = ["HEADED", "FeatureEdit", "step_views", "whole_numbers"]
+__all__ = ["HEADED", "FeatureEdit", "shared_hooks", "step_views", "whole_numbers"]
 
 HEADED = frozenset({
     "hook_pattern", "hook_attn_scores", "hook_rel_bias", "hook_z", "hook_q", "hook_k", "hook_v", "hook_result",
@@ -56,6 +57,28 @@ def step_views(x: Any, point: Any) -> Iterator[tuple[int, Any]]:
             yield n, x.select(1, n)
     else:
         yield -1, x
+
+
+def shared_hooks(interventions: Sequence[Intervention], n_steps: int = 1
+                 ) -> list[tuple[str, Callable[[Any, Any], Any]]]:
+    """Edits that act alike at every step and in every row of a batch, as pairs for ``Agent.hooks``.
+
+    Args:
+        interventions: Inside the network. What they draw is drawn once, as at a first step.
+        n_steps: Query positions of one pass at most.
+
+    Raises:
+        InterventionError: for one at another site, or with a schedule.
+    """
+    span = Span(range(n_steps), (True,) * n_steps, np.random.default_rng, {})
+    for each in interventions:
+        if each.site != "feature" or each.schedule != ALWAYS:
+            raise InterventionError(f"{each.called} does not act alike in all episodes of a pass",
+                                    hint="take an edit of an activation, without a schedule")
+
+    def function(edit: Edit) -> Callable[[Any, Any], Any]:
+        return lambda x, point: edit(x, point, span)
+    return [(glob, function(edit)) for each in interventions for glob, edit in each.edits()]
 
 
 @dataclass(frozen=True)

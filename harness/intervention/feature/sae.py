@@ -35,7 +35,7 @@ class SaeSplice(FeatureEdit):
         latents: Those to edit, from 0; None edits none.
         mode: ``replace`` them by ``strength`` ("clamping" in much of the literature), ``add`` it, ``cap`` them at it
             from above, hold them at it from below (``floor``), or make them ``zero``. No latent becomes less than 0.
-        strength: In the latents' own units.
+        strength: In the latents' own units: one number, or one for each of ``latents``.
         error: Whether to keep what the SAE does not explain.
         positions: Only these tokens of a step, from 0: places of a feature map in reading order (row * columns +
             column), the class token and the patches of an image tower. None for all.
@@ -47,7 +47,7 @@ class SaeSplice(FeatureEdit):
     sae: Any = None
     latents: tuple[int, ...] | None = None
     mode: str = "replace"
-    strength: float = 0.0
+    strength: float | tuple[float, ...] = 0.0
     error: bool = True
     positions: tuple[int, ...] | None = None
 
@@ -56,9 +56,7 @@ class SaeSplice(FeatureEdit):
         object.__setattr__(self, "sae", self._loaded())
         if self.mode not in _MODES:
             raise self.wrong(f"mode: expected {', '.join(_MODES)}, got {self.mode!r}")
-        if isinstance(self.strength, bool) or not isinstance(self.strength, int | float) or not \
-                math.isfinite(self.strength):
-            raise self.wrong(f"strength: expected a number, got {self.strength!r}")
+        self._check_strength()
         if not isinstance(self.error, bool):
             raise self.wrong(f"error: expected true or false, got {self.error!r}")
         if self.positions is not None:
@@ -68,6 +66,19 @@ class SaeSplice(FeatureEdit):
             assert self.latents is not None
             if self.latents[-1] >= self.sae.n_latents:
                 raise self.wrong(f"the SAE has latents 0 to {self.sae.n_latents - 1}, got {self.latents[-1]}")
+
+    def _check_strength(self) -> None:
+        """A number, or as many as latents; these go in the order of the latents, which will be sorted."""
+        listed = list(self.strength) if isinstance(self.strength, list | tuple) else [self.strength]
+        if any(isinstance(n, bool) or not isinstance(n, int | float) or not math.isfinite(n) for n in listed):
+            raise self.wrong(f"strength: expected a number, or one for each latent, got {self.strength!r}")
+        if isinstance(self.strength, list | tuple):
+            different = () if self.latents is None else whole_numbers(self.latents, "SaeSplice: latents")
+            latents = list(self.latents) if isinstance(self.latents, list | tuple) else list(different)
+            if not len(listed) == len(latents) == len(different):
+                raise self.wrong(f"strength: expected one number for each of {len(different)} different latents, got "
+                                 f"{len(listed)} for {len(latents)}")
+            object.__setattr__(self, "strength", tuple(float(n) for _, n in sorted(zip(latents, listed, strict=True))))
 
     def _loaded(self) -> _Stored:
         given: Any = self.sae
@@ -143,14 +154,15 @@ class SaeSplice(FeatureEdit):
     def _edited(self, latents: Any) -> Any:
         new, places = latents.clone(), list(self.latents or ())
         here = new[..., places]
+        strength = here.new_tensor(self.strength)
         if self.mode == "add":
-            here = here + self.strength
+            here = here + strength
         elif self.mode == "cap":
-            here = here.clamp(max=self.strength)
+            here = here.minimum(strength)
         elif self.mode == "floor":
-            here = here.clamp(min=self.strength)
+            here = here.maximum(strength)
         else:
-            here = here * 0 + (self.strength if self.mode == "replace" else 0.0)
+            here = here * 0 + (strength if self.mode == "replace" else 0.0)
         new[..., places] = here.clamp(min=0)
         return new
 
