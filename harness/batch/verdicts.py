@@ -137,9 +137,10 @@ def claims_table(verdicts: Sequence[Verdict]) -> tuple[str, list[str], list[list
 
 
 def told(verdicts: Sequence[Verdict]) -> list[str]:
-    """Every claim that did not pass, in words."""
-    return [str(verdict) for verdict in verdicts if verdict.passed is False] + [
-        str(verdict) for verdict in verdicts if verdict.passed is None]
+    """Every claim that failed, in words, and those that are undecided, as long as they are few: all are in the table."""
+    undecided = [str(verdict) for verdict in verdicts if verdict.passed is None]
+    more = [f"undecided: {len(undecided) - _FEW} more"] if len(undecided) > _FEW else []
+    return [str(verdict) for verdict in verdicts if verdict.passed is False] + undecided[:_FEW] + more
 
 
 def verdict_notes(verdicts: Sequence[Verdict]) -> list[str]:

@@ -13,7 +13,7 @@ from fake_results import AGENT, result, write_cell, write_json, write_suite
 from harness.batch.films import choices
 from harness.batch.junit import junit_xml
 from harness.batch.results import read_summary
-from harness.batch.verdicts import VERDICTS, Verdict, keep_verdicts
+from harness.batch.verdicts import VERDICTS, Verdict, keep_verdicts, told
 from harness.errors import SuiteError
 from harness.statistics import Interval, wilson
 
@@ -142,3 +142,10 @@ def test_junit_says_what_failed(folder: Path) -> None:
     assert "1, 3" in str(failure.text) and "harness run x" in str(failure.text)
     error = [each for each in suite.iter("error") if each.attrib["type"] == "failed"]
     assert error[0].attrib["message"] == "ValueError: \ufffd[31m]]>"
+
+
+def test_what_is_undecided_is_told_while_it_is_little() -> None:
+    failed, open_ = Verdict("a", passed=False, reason="less"), Verdict("b", reason="too few seeds")
+    assert told([open_, failed]) == [str(failed), str(open_)]
+    many = told([*[open_] * 32, failed])
+    assert many[0] == str(failed) and len(many) == 12 and many[-1] == "undecided: 22 more"
