@@ -137,7 +137,7 @@ def claims_table(verdicts: Sequence[Verdict]) -> tuple[str, list[str], list[list
 
 
 def told(verdicts: Sequence[Verdict]) -> list[str]:
-    """Every claim that failed, in words, and those that are undecided, as long as they are few: all are in the table."""
+    """Every claim that failed, in words, and the first of those that are undecided; the table has all."""
     undecided = [str(verdict) for verdict in verdicts if verdict.passed is None]
     more = [f"undecided: {len(undecided) - _FEW} more"] if len(undecided) > _FEW else []
     return [str(verdict) for verdict in verdicts if verdict.passed is False] + undecided[:_FEW] + more
