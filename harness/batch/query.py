@@ -271,7 +271,8 @@ def _check_reads(duckdb: Any, database: Any, sql: str) -> None:
     statements = database.extract_statements(sql)
     if len(statements) != 1:
         raise HarnessError(f"expected one question, got {len(statements)} statements",
-                           hint="ask them one by one" if statements else '"select * from trials limit 1" shows the columns')
+                           hint="ask them one by one" if statements else
+                           '"select * from trials limit 1" shows the columns')
     kinds = duckdb.StatementType
     if statements[0].type not in (kinds.SELECT, kinds.EXPLAIN):
         raise HarnessError(f"expected a question that only reads (select ...), got {statements[0].type.name}",
