@@ -169,13 +169,16 @@ def _load_steps(database: Any) -> None:
     if not paths:
         database.execute(f"CREATE TABLE steps AS SELECT {known}, NULL::BIGINT AS step FROM files")
         return
-    database.execute("CREATE VIEW lines AS SELECT * FROM read_json("
-                     f"[{', '.join(map(_quoted, paths))}], format = 'newline_delimited', filename = 'harness_file', "
-                     "union_by_name = true, ignore_errors = true, maximum_depth = 1, sample_size = -1)")
+    lines = f"[{', '.join(map(_quoted, paths))}], format = 'newline_delimited', ignore_errors = true"
+    found = database.execute(f"DESCRIBE SELECT * FROM read_json({lines}, union_by_name = true, maximum_depth = 2, "
+                             "sample_size = -1)").fetchall()  # at depth 1 numbers would be JSON, which sorts as text
+    types = {row[0]: row[1] if row[1] in _SQL.values() else "JSON" for row in found}
+    columns = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in types.items())
+    database.execute(f"CREATE VIEW lines AS SELECT * FROM read_json({lines}, columns = {{{columns}}}, "
+                     "filename = 'harness_file')")
     taken = {row[0].lower() for row in database.execute("DESCRIBE files").fetchall()}
-    own = [row[0] for row in database.execute("DESCRIBE lines").fetchall() if row[0] != "harness_file"]
-    columns = ", ".join(f"lines.{_name(column)} AS {_name(_free(column, 'step', taken))}" for column in own)
-    torn = " AND ".join(f"lines.{_name(column)} IS NULL" for column in own)
+    columns = ", ".join(f"lines.{_name(column)} AS {_name(_free(column, 'step', taken))}" for column in types)
+    torn = " AND ".join(f"lines.{_name(column)} IS NULL" for column in types)
     database.execute(f"CREATE TABLE steps AS SELECT {known}, {columns} FROM lines JOIN files "
                      f"ON files.filename = lines.harness_file WHERE NOT ({torn})")
     database.execute("DROP VIEW lines")
@@ -267,7 +270,9 @@ def _named_in(sql: str) -> set[str]:
 def _check_reads(duckdb: Any, database: Any, sql: str) -> None:
     statements = database.extract_statements(sql)
     if len(statements) != 1:
-        raise HarnessError(f"expected one question, got {len(statements)} statements", hint="ask them one by one")
+        raise HarnessError(f"expected one question, got {len(statements)} statements",
+                           hint="ask them one by one" if statements else
+                           '"select * from trials limit 1" shows the columns')
     kinds = duckdb.StatementType
     if statements[0].type not in (kinds.SELECT, kinds.EXPLAIN):
         raise HarnessError(f"expected a question that only reads (select ...), got {statements[0].type.name}",

@@ -82,7 +82,9 @@ def batch(suite: str, workers: int | None, engine: Literal["local", "ray"], addr
     Finished trials are kept: the same command goes on where it was interrupted. The exit code is 1 when a trial failed
     or a claim of the suite is refuted.
     """
+    most = _budget(budget)
     loaded = load_suite(suite, only=only)
+    kept = _record(record, hooks, loaded.record)
     file = baseline_path(find_suite(suite)) if baseline_file is None else baseline_file
     baseline = _baseline(loaded, file, given=baseline_file is not None, approve=approve, part=bool(only or seeds))
     if approve:  # a baseline holds all seeds, and is not held against itself
@@ -99,7 +101,7 @@ def batch(suite: str, workers: int | None, engine: Literal["local", "ray"], addr
                 report = run_suite(
                     loaded, out=folder, workers=cores() if workers is None else workers, batch=rows, seeds=seeds,
                     engine=places, progress=table, timeout=timeout, retries=retries,
-                    record=_record(record, hooks, loaded.record), budget=_budget(budget), retry_failed=retry_failed,
+                    record=kept, budget=most, retry_failed=retry_failed,
                     yes=yes, baseline=baseline, across=across, device="cpu" if places is None else places.device)
             except KeyboardInterrupt:
                 click.echo(f"what is finished is kept in {folder}; the same command goes on", err=True)

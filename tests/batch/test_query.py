@@ -51,6 +51,19 @@ def test_episodes_and_steps(folder: Path) -> None:
     assert answer(folder, "select max((pose->>'x')::double), max(seed) from steps") == [(1.5, 2)]
 
 
+def test_numbers_of_steps_are_numbers(tmp_path: Path) -> None:
+    """Step 10 comes after step 2, and a mean needs no cast; what is nested is JSON."""
+    cell = {"target": "villager"}
+    steps = [{"step": step, "on_target": step > 5, "log_prob": None if step < 3 else -0.5, "keys": ["attack"],
+              "value": None} for step in range(12)]
+    write_cell(tmp_path, "villager-0a", cell, [result("villager-0a", cell, 0, {})], steps=steps)
+    write_suite(tmp_path, {"villager-0a": cell}, range(1))
+    assert [row[0] for row in answer(tmp_path, "select step from steps order by step")] == list(range(12))
+    assert answer(tmp_path, "select avg(on_target::int), avg(log_prob), max(keys->>0) from steps") == [
+        (0.5, -0.5, "attack")]
+    assert answer(tmp_path, "select count(*) from steps where step >= 9 and value is null") == [(3,)]
+
+
 @pytest.mark.parametrize(("sql", "words"), [
     ("select tarket from trials", "'target'"), ("select trials.hled from trials", "'held'"),
     ("select * from trails", "'trials'"), ("selekt 1", "syntax error"), ("", "one question"),
