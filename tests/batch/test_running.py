@@ -404,9 +404,10 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
 
 
 def test_what_a_world_cannot_tell_is_in_results_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.world.blockworld.world.BlockWorld.notes", lambda self: ("another game",), raising=False)
+    monkeypatch.setattr("harness.world.blockworld.world.BlockWorld.notes", lambda self: ("another game",))
     path = tmp_path / "suite.yaml"
-    path.write_text("name: noted\ndefaults: {scenario: villager, steps: 2, seeds: {first: 0, count: 2}, agent: noop}\n"
+    path.write_text("name: noted\n"
+                    "defaults: {scenario: villager, steps: 2, seeds: {first: 0, count: 2}, agent: noop}\n"
                     "matrix: {backend: [blockworld]}\n", encoding="utf-8")
     report = run_suite(load_suite(path), out=tmp_path / "out")
     notes = [json.loads(one.read_text(encoding="utf-8"))["notes"] for one in (tmp_path / "out").rglob("result.json")]
