@@ -77,6 +77,7 @@ class Row:
         seeds: Of the finished trials.
         values: Metric to its numbers, in the order of ``seeds``; NaN where there is none.
         key: All that its numbers depend on beside the seed.
+        notes: What its world says must be said with its results.
     """
 
     cell: Cell
@@ -86,6 +87,7 @@ class Row:
     seeds: Sequence[int] = ()
     values: Mapping[str, Sequence[float]] = field(default_factory=dict)
     key: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def finished(self) -> int:
@@ -110,7 +112,7 @@ class Row:
             "labels": dict(self.cell.labels), "id": self.id, "scenario": self.cell.scenario.name,
             "agent": Path(self.cell.agent).stem, "steps": self.cell.steps,
             "seeds": {"first": min(self.cell.seeds), "count": len(self.cell.seeds)}, "finished": self.finished,
-            "episodes": self.cell.episodes,
+            "episodes": self.cell.episodes, "notes": list(self.notes),
             "metrics": {name: {"n": len(found := self.sample(name)),
                                "mean": round(sum(found.values()) / len(found), 6) if found else None}
                         for name in self.values},
@@ -205,6 +207,7 @@ class Report:
 
     def _notes(self) -> list[str]:
         notes = [f"{Path(name).stem}: {description}" for name, description in self.agents.items() if description]
+        notes += dict.fromkeys(note for row in self.rows for note in row.notes)
         lacking = sorted({row.cell.scenario.name for row in self.rows if row.cell.target is None})
         if lacking and any(metric.of_target for metric in self.metrics):
             notes.append(f"no target in {', '.join(lacking)}: "

@@ -134,7 +134,8 @@ def _outcome(seed: int, result: Mapping[str, Any], trial: Path) -> Outcome:
         seed, str(result["status"]), str(result.get("problem") or ""),
         int(result["n_steps"]) if _is_number(result.get("n_steps")) else 0,
         float(result["seconds"]) if _is_number(result.get("seconds")) else 0.0,
-        metrics, str(first.get("actions") or ""), recording_of(trial) is not None)
+        metrics, str(first.get("actions") or ""), recording_of(trial) is not None,
+        tuple(map(sys.intern, _texts(result.get("notes")))))
 
 
 def _is_number(value: Any) -> bool:

@@ -351,7 +351,7 @@ def _row(job: Job, cell: Cell, name: str, key: Mapping[str, Any]) -> tuple[Row, 
     place = {seed: number for number, seed in enumerate(cell.seeds)}
     figures: dict[int, list[tuple[int, Measured]]] = {}
     numbers: dict[int, array[float]] = {}
-    failures, seconds = list[Failure](), 0.0
+    failures, seconds, notes = list[Failure](), 0.0, dict[str, None]()
     for result in job.store.results(name):
         seed = result["seed"]
         if seed not in place:
@@ -360,6 +360,7 @@ def _row(job: Job, cell: Cell, name: str, key: Mapping[str, Any]) -> tuple[Row, 
             failures.append(Failure(Trial(cell, seed), str(result["problem"]), result["status"]))
             continue
         seconds += result["seconds"]
+        notes |= dict.fromkeys(map(str, result.get("notes") or ()))
         found = [result["metrics"].get(metric.name) for metric in job.metrics]
         numbers[seed] = array("d", (math.nan if value is None else value for value in found))
         figures[seed] = [(each["seed"], Measured(**each["measured"])) for each in result["episodes"]
@@ -368,4 +369,4 @@ def _row(job: Job, cell: Cell, name: str, key: Mapping[str, Any]) -> tuple[Row, 
     measured = {episode: figure for seed in order for episode, figure in figures[seed]}
     values = {metric.name: array("d", (numbers[seed][i] for seed in order)) for i, metric in enumerate(job.metrics)}
     failures.sort(key=lambda failure: place[failure.trial.seed])
-    return Row(cell, name, measured, seconds, array("q", order), values, key), failures
+    return Row(cell, name, measured, seconds, array("q", order), values, key, tuple(notes)), failures

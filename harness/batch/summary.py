@@ -69,6 +69,7 @@ class Outcome:
         metrics: Name to number; a metric that says nothing of this trial is not there.
         actions: Digest of what was played, of its first episode.
         recorded: Whether its recording was kept.
+        notes: What its world says must be said with it.
     """
 
     seed: int
@@ -79,6 +80,7 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     actions: str = ""
     recorded: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -257,6 +259,12 @@ class Summary:
         return {row.agent: row.description for row in self.rows if row.agent}
 
     @property
+    def world_notes(self) -> tuple[str, ...]:
+        """What the cells' worlds say must be said with their results."""
+        return tuple(dict.fromkeys(
+            note for row in self.rows for outcome in row.finished.values() for note in outcome.notes))
+
+    @property
     def headline(self) -> str:
         """The whole in one sentence."""
         failed, open_ = (sum(verdict.passed is state for verdict in self.verdicts) for state in (False, None))
@@ -309,6 +317,7 @@ class Summary:
     def notes(self) -> list[str]:
         """What has to be said beside the tables."""
         notes = [f"{name}: {description}" for name, description in self.agents.items() if description]
+        notes += self.world_notes
         if self.spared:
             notes.append(f"{self.spared} trials were not needed: all that is claimed of their cells is decided")
         if self.missing:

@@ -122,11 +122,13 @@ class _EpisodeLog:
 
     meter: Meter | None
     lines: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     _digest: Any = field(default_factory=hashlib.sha256)
     _exposure: int = 0
 
     def begin(self, episode: Episode) -> None:
-        """Before the first step."""
+        """Ask the world what must be said with its results."""
+        self.notes = episode.world.notes()
 
     def on_step(self, step: Step) -> None:
         """Take in an action: two trials with the same digest went the same way."""
@@ -272,7 +274,8 @@ class _Trial:
         self._job.store.finish(self._id, order.seed, {
             **self._job.about(order), "status": "finished", "problem": None,
             "n_steps": sum(each["n_steps"] for each in episodes), "seconds": round(self._seconds, 3),
-            "episodes": episodes, "metrics": metrics}, self._folder)
+            "episodes": episodes, "metrics": metrics,
+            "notes": list(dict.fromkeys(note for log in self._logs for note in log.notes))}, self._folder)
         return Done(order, None, metrics)
 
 

@@ -130,12 +130,14 @@ def schema() -> None:
 @click.argument("name", type=SCENARIO)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The picture, .png.")
 @click.option("--backend", type=BACKEND, default="blockworld", show_default=True, help="Which engine builds the world.")
+@click.option("--world", "options", multiple=True, metavar="NAME=VALUE", help="An option of the backend.")
+@click.option("--python", type=click.Path(), help="Run the engine in this Python, where the backend can.")
 @RESOURCE_PACK
 @INTERVENE
 @_SEED
 @_SETTINGS
-def preview(name: str, out: Path, backend: str, resource_pack: Path | None, intervene: tuple[str, ...], seed: int,
-            settings: tuple[str, ...]) -> None:
+def preview(name: str, out: Path, backend: str, options: tuple[str, ...], python: str | None,
+            resource_pack: Path | None, intervene: tuple[str, ...], seed: int, settings: tuple[str, ...]) -> None:
     """Write the first picture an agent would see, under interventions on the world and on the picture."""
     if out.suffix.lower() != ".png":
         raise HarnessError(f"cannot write {out}: expected a name that ends in .png")
@@ -144,7 +146,8 @@ def preview(name: str, out: Path, backend: str, resource_pack: Path | None, inte
     for each in interventions:
         if each.site not in ("world", "input"):
             raise InterventionError(f"{in_short(each)} changes nothing in a picture: its site is {each.site}")
-    with make_world(chosen, backend=backend, **worn(resource_pack, backend)) as world:
+    engine = parse_settings(options, "--world") | ({} if python is None else {"python": python})
+    with make_world(chosen, backend=backend, **engine, **worn(resource_pack, backend)) as world:
         stack = InterventionStack(interventions, agent=nobody, seed=seed, world=world, n_steps=1)
         observation, info = world.reset(seed=spawn_streams(seed)[0])
         stack.begin(info)

@@ -220,7 +220,8 @@ def _recorded_world(recording: Recording, stack: contextlib.ExitStack, notes: li
         notes.append("the world is a recorded video, so no frames were made again")
         return None
     if not header.get("deterministic", False):
-        notes.append(f"the {header.get('backend')} backend promises no equal frames")
+        notes.append(f"the {header.get('backend')} backend promises no equal frames, so none were made again")
+        return None
     return stack.enter_context(recorded_world(recording))
 
 
@@ -243,10 +244,17 @@ def recorded_world(recording: Recording) -> World:
     Raises:
         RecordingError: when the header holds no usable scenario, or the resource pack that it was recorded with is no
             longer where it was, or is another one.
-        WorldError: for a backend that is not here.
+        RecordingError: also for a backend that is not here, or that wants options: those are not taken from a header,
+            which is a stranger's text and could name a program to start.
     """
-    world = make_world(recorded_scenario(recording), backend=str(recording.header["world"].get("backend")),
-                       **_resource_pack(recording))
+    scenario, backend = recorded_scenario(recording), str(recording.header["world"].get("backend"))
+    try:
+        world = make_world(scenario, backend=backend, **_resource_pack(recording))
+    except WorldError as problem:
+        raise RecordingError(f"the recorded world cannot be made here: it was {_told_of(recording, backend)}, and "
+                             f"{problem.message}", where=str(recording.path / "header.json"),
+                             hint="hand it over from Python: replay_recording or fork_recording with "
+                                  "world=harness.make_world(...)") from problem
     recorded, found = (options.get("resource_pack") or {} for options in (recording.header["world"], world.options()))
     if recorded.get("sha256") != found.get("sha256"):
         world.close()
@@ -254,6 +262,14 @@ def recorded_world(recording: Recording) -> World:
                              f"{recorded.get('sha256')}, got {found.get('sha256')}", where=str(found.get("path")),
                              hint="put the recorded pack back there")
     return world
+
+
+def _told_of(recording: Recording, backend: str) -> str:
+    """The backend, and what the header says of where it ran."""
+    source = recording.header["world"].get("source")
+    told = source if isinstance(source, dict) else {}
+    words = [f"{name} {told[name]}" for name in ("environment", "remote") if name in told]
+    return " with ".join([f'"{backend}"', *words])
 
 
 def _resource_pack(recording: Recording) -> dict[str, str]:

@@ -25,6 +25,7 @@ MAX_COMMAND = 256
 SETTLE: Mapping[str, int] = {"1.16.5": 20, "1.21": 25}
 """Ticks, at least, until what commands built is meshed, lit and free of chat."""
 
+_NEW_COMMANDS = ("damage", "fillbiome", "item", "place", "random", "return", "ride", "rotate", "tick")
 _SINCE_1_21 = {
     "block": {"grass": "short_grass", "grass_path": "dirt_path"},
     "item": {"grass": "short_grass", "grass_path": "dirt_path"},
@@ -96,8 +97,9 @@ def _check_name(kind: str, name: str, dialect: str, text: str) -> None:
         if now is not None:
             raise ScenarioError(f'Minecraft 1.21 has no {kind} "{name}"', where=text,
                                 hint=f"it is called {now!r} there")
-        return
     known = game_names(kind)
+    if dialect == "1.21":  # what came new since is not known here, but for a few commands
+        known |= {*_SINCE_1_21[kind].values(), *(_NEW_COMMANDS if kind == "command" else ())}
     if name not in known:
         close = nearest_names(name, known)
         raise ScenarioError(f'Minecraft {dialect} has no {kind} "{name}"', where=text,

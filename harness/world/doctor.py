@@ -6,7 +6,6 @@ another process for a limited time.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -22,6 +21,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, get_args
+
+from harness.world.display import display_answers
 
 __all__ = ["CORE", "ENGINES", "Check", "Engine", "Finding", "Status", "examine", "machine_checks"]
 
@@ -94,7 +95,7 @@ def machine_checks(engine: Engine | None = None) -> tuple[Check, ...]:
         Check("disk", (CORE, *ENGINES), lambda: _disk(engine or CORE)),
         Check("Java 8", eights, _java),
         Check("JDK", eights, _jdk),
-        Check("display", ENGINES, _display),
+        Check("display", ENGINES, lambda: _display(engine)),
         Check("ports", ENGINES, lambda: _ports(engine)),
         Check("minestudio", ("minestudio",), lambda: _package("minestudio", "pip install minestudio")),
         Check("MineStudio's engine", ("minestudio",), _minestudio_engine),
@@ -248,30 +249,18 @@ def _jdk() -> Finding:
     return Finding(False, f"{path} is a JRE: there is no javac beside it", _JAVA_8)
 
 
-def _display() -> Finding:
+def _display(engine: str | None) -> Finding:
     if sys.platform != "linux":
         return Finding(True, f"{sys.platform}: the desktop's")
     runner, display = shutil.which("xvfb-run"), os.environ.get("DISPLAY")
-    if display and _answers(display):
+    if engine == "minestudio" and not runner and os.environ.get("MINESTUDIO_GPU_RENDER") != "1":
+        return Finding(False, "no xvfb-run, by which MineStudio starts the game", "apt install xvfb")
+    if display and display_answers(display):
         return Finding(True, f"DISPLAY={display}")
     if runner:
         return Finding(True, f"{runner}; start with xvfb-run -a harness ...")
     words = f"DISPLAY={display} does not answer, and there is no xvfb-run" if display else "no DISPLAY and no xvfb-run"
     return Finding(False, words, "apt install xvfb, then start with xvfb-run -a harness ...")
-
-
-def _answers(display: str) -> bool:
-    """Whether the X server of this machine listens; one on another machine is taken at its word."""
-    local = re.fullmatch(r"(?:unix)?:(\d+)(?:\.\d+)?", display)
-    if local is None:
-        return True
-    name = f"/tmp/.X11-unix/X{local[1]}"
-    for address in (name, f"\0{name}"):
-        with socket.socket(socket.AF_UNIX) as one, contextlib.suppress(OSError):
-            one.settimeout(2.0)
-            one.connect(address)
-            return True
-    return False
 
 
 def _ports(engine: str | None) -> Finding:

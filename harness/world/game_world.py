@@ -99,7 +99,7 @@ class GameWorld(World):
         super().__init__(scenario, render_mode=render_mode)
         for name, value in (("start_patience", start_patience), ("patience", patience),
                             ("restart_every", restart_every)):
-            if not value > 0:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise WorldError(f"{name}: expected a number above 0, got {value!r}")
         self._start_patience, self._patience, self._restart_every = start_patience, patience, restart_every
         self._watchdog = Watchdog(f"{self.capabilities.backend} engine", self._kill)

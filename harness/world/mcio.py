@@ -16,6 +16,7 @@ from harness.scenario.dialect import SETTLE
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import WorldSetup
 from harness.world.action import Action, noop_action
+from harness.world.display import require_display
 from harness.world.game_process import GameProcess
 from harness.world.game_statistics import flat_statistics
 from harness.world.game_world import GameFrame, GameWorld, whole_picture
@@ -74,6 +75,7 @@ class MCioWorld(GameWorld):
         for name, port in (("action_port", action_port), ("observation_port", observation_port)):
             if type(port) is not int or not 0 < port < 65536:
                 raise WorldError(f"{name}: expected a port, 1 to 65535, got {port!r}")
+        self._instance = instance
         self._remote = Remote(
             "harness.world.mcio_driver:MCioDriver",
             {"instance": instance, "save": save, "action_port": action_port, "observation_port": observation_port,
@@ -84,14 +86,16 @@ class MCioWorld(GameWorld):
         self._patience, self._start_patience = self._patience + _MARGIN, self._start_patience + _MARGIN
 
     def notes(self) -> tuple[str, ...]:
-        """The domain shift."""
-        return (DOMAIN_SHIFT,)
+        """The domain shift, and what MCio cannot tell."""
+        return (DOMAIN_SHIFT, *super().notes())
 
     def source(self) -> dict[str, Any]:
         """What a recording's header says besides: the domain shift, and the client's Python."""
         return {**super().source(), "domain_shift": DOMAIN_SHIFT, "remote": dict(self._remote.about)}
 
     def _start(self, setup: WorldSetup, seed: int) -> GameFrame:
+        if self._instance is not None and self._remote.pid is None:
+            require_display("mcio")
         self._remote.start()
         return _frame(self._remote.call("reset", patience=self._start_patience - _MARGIN))
 

@@ -18,6 +18,7 @@ from typing import Any
 from harness.errors import WorldError
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import WorldSetup
+from harness.world.display import require_display
 from harness.world.minerl_wire import GAME, UNKNOWN, Client, WireWorld, name_of_numpy_1
 from harness.world.saved_world import write_saved_world
 from harness.world.world import Capabilities
@@ -69,6 +70,10 @@ class MineRLWorld(WireWorld):
                 f"MineRL cannot be imported: {problem}")
             raise WorldError(missing, hint=_INSTALL) from problem
         return Client(HumanSurvival, handlers, TranslationHandler, spaces, InstanceManager)
+
+    def _check_machine(self) -> None:
+        super()._check_machine()
+        require_display("minerl")
 
     def _prepare(self, setup: WorldSetup) -> None:
         if self._folder is not None:

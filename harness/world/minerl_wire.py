@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import GameError
+from harness.errors import GameError, WorldError
 from harness.scenario.schema import Scenario
 from harness.scenario.setup import Point, WorldSetup
 from harness.world.action import Action
@@ -112,6 +112,7 @@ class WireWorld(GameWorld):
 
     def _start(self, setup: WorldSetup, seed: int) -> GameFrame:
         if self._environment is None:
+            self._check_machine()
             self._spec = trimmed(self._client, biome=setup.biome)
             if _LOGS not in os.environ:
                 self._logs = Path(tempfile.mkdtemp(prefix="harness-game-logs-"))
@@ -124,6 +125,11 @@ class WireWorld(GameWorld):
         self._gui_open = False
         self._mobs_wanted = "mobs" in self._spec.action_space.spaces and any(entity.ai for entity in setup.entities)
         return self._seen(observation, {}, False)
+
+    def _check_machine(self) -> None:
+        """Before the game is started: what this machine lacks for it."""
+        if shutil.which("java") is None:
+            raise WorldError("there is no java on PATH, which runs the game", hint="harness doctor says which one")
 
     def _prepare(self, setup: WorldSetup) -> None:
         """Before a reset: what an engine without commands needs."""

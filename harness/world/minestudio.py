@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import shutil
+import sys
 from pathlib import Path
 
 from harness.errors import WorldError
@@ -41,3 +44,11 @@ class MineStudioWorld(WireWorld):
             raise WorldError("MineStudio's engine is not there", where=str(engine / _JAR),
                              hint="python -m minestudio.simulator.entry -y fetches it; MINESTUDIO_DIR says where to")
         return Client(HumanSurvival, handlers, TranslationHandler, spaces, InstanceManager)
+
+    def _check_machine(self) -> None:
+        """Its client starts the game by xvfb-run, or by VirtualGL, and waits in vain where there is none."""
+        super()._check_machine()
+        on_gpu = os.environ.get("MINESTUDIO_GPU_RENDER") == "1"
+        runner, install = ("vglrun", "VirtualGL") if on_gpu else ("xvfb-run", "apt install xvfb")
+        if sys.platform == "linux" and shutil.which(runner) is None:
+            raise WorldError(f"MineStudio starts the game with {runner}, which is not on PATH", hint=install)

@@ -58,6 +58,9 @@ class Remote:
     def __init__(self, factory: str, keywords: Mapping[str, Any] | None = None, *, called: str = "the engine",
                  python: str | Path | None = None, path: Sequence[str | Path] = (), patience: float = 60.0,
                  start_patience: float = 600.0) -> None:
+        for name, value in (("patience", patience), ("start_patience", start_patience)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise WorldError(f"{name}: expected a number above 0, got {value!r}")
         self.called, self._factory, self._keywords = called, factory, dict(keywords or {})
         self._same = python is None
         found = sys.executable if python is None else shutil.which(Path(python).expanduser())
@@ -245,7 +248,7 @@ class RemoteWorld(World):
                  path: Sequence[str | Path] = (), patience: float = 120.0, start_patience: float = 600.0,
                  restart_every: int | None = None, render_mode: str | None = "rgb_array") -> None:
         super().__init__(scenario, render_mode=render_mode)
-        if restart_every is not None and restart_every < 1:
+        if restart_every is not None and (type(restart_every) is not int or restart_every < 1):
             raise WorldError(f"restart_every: expected a number of episodes from 1 up, got {restart_every!r}")
         self._restart_every, self._episodes = restart_every, 0
         told = scenario.model_dump(mode="json", by_alias=True)

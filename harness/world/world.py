@@ -169,8 +169,9 @@ class World(gymnasium.Env[Observation, dict[str, Any]]):
         return terminated, truncated, self._info(state)
 
     def notes(self) -> tuple[str, ...]:
-        """What must be said with every result of this world, one sentence each."""
-        return ()
+        """What must be said with every result of this world, one sentence each: first of all what it cannot know."""
+        able = self.capabilities
+        return (f"{able.backend} cannot tell: {'; '.join(able.unknown)}",) if able.unknown else ()
 
     def render(self) -> Any:
         """The current picture, uint8 [360, 640, 3], again; looking changes nothing."""

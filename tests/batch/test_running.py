@@ -24,6 +24,7 @@ from harness.batch.engine import Engine
 from harness.batch.job import Job, Order
 from harness.batch.load import load_suite
 from harness.batch.pool import LocalEngine
+from harness.batch.results import read_summary
 from harness.batch.runner import Tally, run_suite
 from harness.batch.scheduler import Ending, Queue, play
 from harness.batch.store import Store, cell_id, cell_key
@@ -400,3 +401,16 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
     many = write_tiny(tmp_path, agents="noop", edit=("count: 5", "count: 900000"))
     with pytest.raises(SuiteError, match=r"more than 1,000,000 trials: 1,800,000[\s\S]*--yes"):
         run_suite(many, out=tmp_path / "out")
+
+
+def test_what_a_world_cannot_tell_is_in_results_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.world.blockworld.world.BlockWorld.notes", lambda self: ("another game",))
+    path = tmp_path / "suite.yaml"
+    path.write_text("name: noted\n"
+                    "defaults: {scenario: villager, steps: 2, seeds: {first: 0, count: 2}, agent: noop}\n"
+                    "matrix: {backend: [blockworld]}\n", encoding="utf-8")
+    report = run_suite(load_suite(path), out=tmp_path / "out")
+    notes = [json.loads(one.read_text(encoding="utf-8"))["notes"] for one in (tmp_path / "out").rglob("result.json")]
+    assert notes == [["another game"]] * 2 and report.rows[0].notes == ("another game",)
+    assert report.text().count("another game") == 1
+    assert read_summary(tmp_path / "out").world_notes == ("another game",)

@@ -20,7 +20,7 @@ from harness.recording.recorder import Recorder
 from harness.recording.recording import Recording, open_recording
 from harness.recording.video import FrameWriter
 from harness.replay.divergence import first_difference, first_pixel
-from harness.replay.replay import ReplayReport, recorded_moments, replay_recording
+from harness.replay.replay import ReplayReport, recorded_moments, recorded_world, replay_recording
 from harness.rollout import run_episode
 
 pytestmark = pytest.mark.usefixtures("fake_backend")
@@ -197,3 +197,19 @@ def test_moments_of_another_world_are_refused(tmp_path: Path) -> None:
     recording.header["seed"] = 4
     with pytest.raises(RecordingError, match="not the recorded one"):
         list(recorded_moments(recording))
+
+
+@pytest.mark.parametrize(("backend", "words"), [
+    ("gymnasium", 'was "gymnasium" with environment Mine-v0, and the gymnasium backend needs an environment'),
+    ("nowhere", 'unknown world "nowhere"'),
+])
+def test_a_world_that_cannot_be_made_from_a_recording_is_named(tmp_path: Path, backend: str, words: str) -> None:
+    folder = record(tmp_path, n=5).path
+    header = json.loads((folder / "header.json").read_text(encoding="utf-8"))
+    header["world"] |= {"backend": backend, "deterministic": False, "source": {"environment": "Mine-v0"}}
+    (folder / "header.json").write_text(json.dumps(header), encoding="utf-8")
+    report = replay(open_recording(folder))
+    assert report.n_actions == 5 and report.n_frames == 0 and not report.divergences
+    assert report.notes[0] == f"the {backend} backend promises no equal frames, so none were made again"
+    with pytest.raises(RecordingError, match=words):
+        recorded_world(open_recording(folder))

@@ -8,19 +8,22 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from harness.errors import GameError, WorldError
+from harness.scenario.dialect import SETTLE
 from harness.scenario.load import load_scenario
 from harness.scenario.schema import Scenario
+from harness.world import conformance
 from harness.world.action import KEYS, noop_action
 from harness.world.game_process import free_port
 from harness.world.mcio import DOMAIN_SHIFT, MCioWorld
@@ -98,7 +101,8 @@ def test_the_villager_dies_as_in_blockworld(tmp_path: Path) -> None:
     for name in ("damage_dealt", "kill_entity.villager"):
         assert got["statistics"][name] == wanted["statistics"][name]
     assert -180.0 <= start["yaw"] < 180.0 and source["remote"]["python"] >= "3.12"
-    assert source["domain_shift"] == DOMAIN_SHIFT and notes == (DOMAIN_SHIFT,) and "1.21.3" in DOMAIN_SHIFT
+    assert source["domain_shift"] == DOMAIN_SHIFT and notes[0] == DOMAIN_SHIFT and "1.21.3" in DOMAIN_SHIFT
+    assert len(notes) == 2 and "crosshair" in notes[1]
 
 
 @real_client
@@ -151,6 +155,22 @@ def test_a_slow_game_is_waited_for_and_a_death_is_an_end(tmp_path: Path) -> None
         assert world.world_state().player.health == 0.0
 
 
+@real_client
+@pytest.mark.parametrize("check", conformance.CHECKS)
+def test_conformance(check: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a game that carries commands out at once, so that a world is built in some ticks instead of hundreds."""
+    monkeypatch.setenv("STANDIN_PROMPT", "1")
+    monkeypatch.setitem(cast(dict[str, int], SETTLE), "1.21", 2)
+    scenario = load_scenario("meadow")
+    scenario = scenario.model_copy(update={"episode": scenario.episode.model_copy(update={"max_steps": 20})})
+    with contextlib.ExitStack() as games:
+        def make() -> World:
+            (folder := tmp_path / str(next(numbers))).mkdir()
+            return mcio(scenario, games.enter_context(game(folder)))
+        numbers = itertools.count()
+        check(make)
+
+
 # ---- without the client
 
 
@@ -160,8 +180,18 @@ def test_bad_input() -> None:
         MCioWorld(scenario, instance="main")
     with pytest.raises(WorldError, match="action_port: expected a port"):
         MCioWorld(scenario, action_port=0)
+    with pytest.raises(WorldError, match="patience: expected a number above 0, got 'abc'"):
+        MCioWorld(scenario, patience="abc")
     with pytest.raises(WorldError, match="there is no Python"):
         make_world(scenario, "mcio", python="/nowhere")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="X")
+def test_a_game_of_ours_needs_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    with MCioWorld(load_scenario("meadow"), instance="main", save="harness") as world, pytest.raises(
+            WorldError, match="the game of mcio needs an X display, and DISPLAY is not set"):
+        world.reset(seed=1)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python could run it")

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -62,7 +63,11 @@ def _engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(root), ENGINES, str(minerl_stub.write(folder / "stub"))]))
         patch.chdir(folder)
         sys.path += [ENGINES, str(folder / "stub")]
-        yield
+        with socket.socket(socket.AF_UNIX) as display:
+            display.bind("\0/tmp/.X11-unix/X4711")
+            display.listen()
+            patch.setenv("DISPLAY", ":4711")
+            yield
         for entry in (ENGINES, str(folder / "stub")):
             sys.path.remove(entry)
 
@@ -124,6 +129,18 @@ def test_the_command_line_plays_and_records(tmp_path: Path) -> None:
     assert (world["backend"], world["game"], world["source"]["unverified"]) == ("minestudio", "Minecraft 1.16.5", [])
     assert world["missing_keys"] == ["ESC", "drop", "swapHands"] and world["unknown"]
     assert len(open_recording(folder)) == 5
+
+
+def test_no_display_is_named_before_the_game_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":4712")
+    with entered("minerl") as world, pytest.raises(WorldError, match="DISPLAY=:4712 does not answer"):
+        world.reset(seed=1)
+    for program, words in (("xvfb-run", "MineStudio starts the game with xvfb-run"), ("java", "no java on PATH")):
+        with monkeypatch.context() as patch, entered("minestudio") as world:
+            patch.setattr("shutil.which", lambda name, program=program: None if name == program else f"/bin/{name}")
+            with pytest.raises(WorldError, match=words):
+                world.reset(seed=1)
+            assert not world._processes()
 
 
 def test_late_statistics_count_in_the_end() -> None:
