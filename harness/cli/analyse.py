@@ -127,9 +127,15 @@ def _write(result: Result, out: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+_PIPED = 160
+"""Columns of tables that go into a file or another program."""
+
+
 def print_tables(tables: Sequence[Table]) -> None:
     """Tables on a terminal."""
     console = Console(highlight=False)
+    if not console.is_terminal:  # nobody's screen: no column is cut
+        console = Console(highlight=False, width=max(console.width, _PIPED))
     for table in tables:
         console.print(table.title, markup=False, soft_wrap=True)
         drawn = RichTable(*map(escape, table.columns))
