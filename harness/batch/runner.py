@@ -35,6 +35,7 @@ from harness.intervention.intervention import Intervention
 from harness.intervention.stack import InterventionStack
 from harness.provenance import collect_provenance
 from harness.rollout import can_share
+from harness.world.world import make_world
 
 __all__ = ["BATCH", "MOST_TRIALS", "Progress", "Tally", "cores", "run_suite", "sight"]
 
@@ -121,6 +122,7 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
             work, or a baseline that answers another question.
         AgentError: for an agent that cannot be loaded.
         InterventionError: for an intervention that does not fit agent or scenario.
+        WorldError: for a backend that cannot be built here.
     """
     if workers < 0 or batch < 1 or (seeds is not None and seeds < 1):
         raise SuiteError(f"expected no negative number of workers, and at least one row and seed, got "
@@ -132,6 +134,8 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
     if chosen.n_trials > MOST_TRIALS and not yes:
         raise SuiteError(f"the suite has more than {MOST_TRIALS:,} trials: {chosen.n_trials:,}",
                          hint="use fewer seeds or cells, or say --yes (yes=True) if you mean it")
+    if engine is None:  # a cluster's nodes may have what this machine has not
+        _check_backends(chosen)
     store = Store(Path("batches") / chosen.name if out is None else Path(out))
     with store.locked():
         plan = _Plan(chosen, store, batch, retry_failed, device)
@@ -145,6 +149,12 @@ def run_suite(suite: Suite | str | Path, *, out: str | Path | None = None, worke
         report = _report(plan, "the budget is used up" if over else None, approved, note)
         keep_verdicts(store.root, report.verdicts, {} if baseline is None else baseline.means(), report.spared)
         return report
+
+
+def _check_backends(suite: Suite) -> None:
+    """Build a world of each other backend: what is not installed is said once, and before anything is played."""
+    for backend, cell in {cell.backend: cell for cell in suite.cells if cell.backend != "blockworld"}.items():
+        make_world(cell.scenario, backend).close()
 
 
 def sight(suite: Suite) -> list[str]:

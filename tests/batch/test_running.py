@@ -30,7 +30,7 @@ from harness.batch.scheduler import Ending, Queue, play
 from harness.batch.store import Store, cell_id, cell_key
 from harness.batch.suite import Budget, RecordingPolicy
 from harness.batch.worker import load_player
-from harness.errors import HarnessError, SuiteError
+from harness.errors import HarnessError, SuiteError, WorldError
 from harness.recording.recording import open_recording
 
 BATCH = 4
@@ -414,3 +414,13 @@ def test_what_a_world_cannot_tell_is_in_results_and_reports(tmp_path: Path, monk
     assert notes == [["another game"]] * 2 and report.rows[0].notes == ("another game",)
     assert report.text().count("another game") == 1
     assert read_summary(tmp_path / "out").world_notes == ("another game",)
+
+
+def test_a_backend_that_cannot_be_built_is_said_before_anything_is_played(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text("name: elsewhere\n"
+                    "defaults: {scenario: villager, steps: 2, seeds: {first: 0, count: 2}, agent: noop}\n"
+                    "matrix: {backend: [blockworld, gymnasium]}\n", encoding="utf-8")
+    with pytest.raises(WorldError, match="needs an environment"):
+        run_suite(load_suite(path), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
