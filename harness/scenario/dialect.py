@@ -1,7 +1,8 @@
 """What a slash command may say in a version of Minecraft: its length, its words, its names.
 
 The names of 1.16.5 lie in ``minecraft_1_16_5.json``; they are those of PyPI's ``minecraft_data`` 3.20.0 (MIT), which a
-test compares. Of 1.21 only what changed since is known here: an unknown name of it passes, an old one does not.
+test compares. Of 1.21 what was renamed since is known here, and which commands and creatures are new; of
+blocks, items and game rules an unknown name passes there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ MAX_COMMAND = 256
 SETTLE: Mapping[str, int] = {"1.16.5": 20, "1.21": 25}
 """Ticks, at least, until what commands built is meshed, lit and free of chat."""
 
-_NEW_COMMANDS = ("damage", "fillbiome", "item", "place", "random", "return", "ride", "rotate", "tick")
+_WOODS = ("acacia", "birch", "cherry", "dark_oak", "jungle", "mangrove", "oak", "spruce")
+_NEW = {
+    "command": ("damage", "fillbiome", "item", "jfr", "perf", "place", "random", "return", "ride", "rotate", "tick",
+                "transfer"),
+    "entity": ("allay", "armadillo", "axolotl", "bamboo_chest_raft", "bamboo_raft", "block_display", "bogged", "breeze",
+               "breeze_wind_charge", "camel", "creaking", "frog", "glow_item_frame", "glow_squid", "goat",
+               "interaction", "item_display", "marker", "ominous_item_spawner", "sniffer", "tadpole", "text_display",
+               "warden", "wind_charge", *(f"{wood}_{kind}" for wood in _WOODS for kind in ("boat", "chest_boat"))),
+}
+"""What came from 1.17 to 1.21.3. New blocks, items and game rules are not listed: an unknown name of those passes."""
 _SINCE_1_21 = {
     "block": {"grass": "short_grass", "grass_path": "dirt_path"},
     "item": {"grass": "short_grass", "grass_path": "dirt_path"},
@@ -92,14 +102,15 @@ def check_command(text: str, dialect: Dialect = "1.16.5") -> str:
 
 
 def _check_name(kind: str, name: str, dialect: str, text: str) -> None:
+    known = game_names(kind)
     if dialect == "1.21":
         now = _SINCE_1_21[kind].get(name)
         if now is not None:
             raise ScenarioError(f'Minecraft 1.21 has no {kind} "{name}"', where=text,
                                 hint=f"it is called {now!r} there")
-    known = game_names(kind)
-    if dialect == "1.21":  # what came new since is not known here, but for a few commands
-        known |= {*_SINCE_1_21[kind].values(), *(_NEW_COMMANDS if kind == "command" else ())}
+        if kind not in _NEW:
+            return
+        known |= {*_SINCE_1_21[kind].values(), *_NEW[kind]}
     if name not in known:
         close = nearest_names(name, known)
         raise ScenarioError(f'Minecraft {dialect} has no {kind} "{name}"', where=text,

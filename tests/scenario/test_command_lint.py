@@ -162,6 +162,13 @@ def test_what_1_21_calls_by_another_name(command: str, words: list[str]) -> None
         check_command(command, "1.21")
     assert all(word in str(caught.value) for word in words)
     assert check_command("summon minecraft:frog 0 100 0", "1.21")
+    assert check_command("setblock 0 1 2 minecraft:mud", "1.21")
+
+
+@pytest.mark.parametrize(("command", "nearest"), [("fly", "fill"), ("summon minecraft:vilager 0 100 0", "villager")])
+def test_what_1_21_has_under_no_name(command: str, nearest: str) -> None:
+    with pytest.raises(ScenarioError, match=f"Minecraft 1.21 has no[\\s\\S]*{nearest}"):
+        check_command(command, "1.21")
 
 
 def test_a_line_that_cannot_be_split_is_refused() -> None:
